@@ -1,0 +1,89 @@
+# Everything is made in this folder: .venv holds the tools, .ansible the collection's tree, .cache what tests leave.
+# `make help` lists the targets. No target needs root.
+
+PYTHON ?= python3
+# Extra words for pytest, as in: make units PYTEST='-k cpuset'
+PYTEST ?=
+
+export LC_ALL := C.UTF-8
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+RUNTIME := $(VENV)/.runtime
+TESTING := $(VENV)/.testing
+LINTING := $(VENV)/.linting
+
+TREE := .ansible/collections/ansible_collections/corepin
+LINK := $(TREE)/proxmox
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test units integration test-captures test-long test-host bench lint sanity build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+setup: $(RUNTIME) $(LINK) ## the environment alone: .venv and the collection's tree
+
+demo: setup ## the main job on a simulated cluster: facts, plan, apply
+	@$(BIN)/python tests/lab/demo/run.py
+
+test: $(TESTING) $(LINK) ## all tests (under 10 minutes)
+	@$(BIN)/python tests/tools/run_tests.py
+
+units: $(TESTING) $(LINK) ## the unit tests alone, on the venv's Python
+	@$(BIN)/python -m pytest tests/unit $(PYTEST)
+
+integration: $(TESTING) $(LINK) ## the integration tests alone: real ansible-playbook against the lab
+	@$(BIN)/python -m pytest tests/integration $(PYTEST)
+
+test-captures: $(TESTING) $(LINK) ## the topology reader against captured trees of real machines
+	@$(BIN)/python tests/tools/run_tests.py captures
+
+test-long: export COREPIN_LONG := 1
+test-long: $(TESTING) $(LINK) ## all tests with full counts, and the slow ones
+	@$(BIN)/python tests/tools/run_tests.py
+
+test-host: $(TESTING) $(LINK) ## the suite on a simulated host with a kernel of its own
+	@$(BIN)/python tests/tools/run_tests.py host
+
+bench: $(TESTING) $(LINK) ## how long the engine takes, and how good its plans are
+	@$(BIN)/python tests/tools/run_tests.py bench
+
+lint: $(LINTING) $(LINK) ## the quality gates
+	@$(BIN)/python tests/tools/lint.py
+
+sanity: $(LINTING) $(LINK) ## ansible-test sanity alone
+	@$(BIN)/python tests/tools/lint.py sanity
+
+build: $(RUNTIME) ## the collection's tarball, in dist/
+	@$(BIN)/python tests/tools/build.py dist
+
+clean: ## remove all that the other targets made
+	rm -rf $(VENV) .ansible .cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist collections tests/output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A changed list of the runtime makes the environment anew; a changed list of tools is installed over it.
+$(RUNTIME): requirements/runtime.txt
+	@$(PYTHON) tests/tools/check_python.py
+	@echo "Making $(VENV) with $(PYTHON) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) -r $<
+	@touch $@
+
+$(TESTING): requirements/test.txt $(RUNTIME)
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(PIP) -r $<
+	@touch $@
+
+$(LINTING): requirements/lint.txt $(TESTING)
+	@echo "Installing the lint tools into $(VENV) ..."
+	@$(PIP) -r $<
+	@touch $@
+
+# Ansible finds a collection by the path ansible_collections/NAMESPACE/NAME: a link to this folder serves.
+$(LINK):
+	@mkdir -p $(TREE)
+	@ln -sfn ../../../.. $@

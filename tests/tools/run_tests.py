@@ -1,0 +1,138 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the test suites one after the other, count them, and say in the end what was not tested here and why.
+
+Without a word: the unit tests, the group that pytest-ansible drives, the integration tests, and the unit tests again
+under ansible-test on each Python that the machine has. With words: those suites alone, of the same four and of
+captures, host and bench.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+import typing as t
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import ansible_test
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / ".cache" / "results"
+NO_TESTS_COLLECTED = 5
+
+
+@dataclasses.dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def count(report: Path) -> Count:
+    """What a report in JUnit's form says; one failure where there is no report, for then the suite broke down."""
+    try:
+        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError):
+        return Count(failed=1)
+    total, failed, skipped = (sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "skipped"))
+    failed += sum(int(suite.get("errors", 0)) for suite in suites)
+    return Count(total - failed - skipped, failed, skipped)
+
+
+def pytest(name: str, *arguments: str) -> Count:
+    """Run pytest in this environment."""
+    report = RESULTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *arguments]
+    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    if code == NO_TESTS_COLLECTED:
+        return Count(skipped=1)
+    counted = count(report)
+    return counted if code == 0 or counted.failed else counted + Count(failed=1)
+
+
+def units() -> Count:
+    return pytest("units", "-n", "2", "tests/unit")
+
+
+def integration() -> Count:
+    return pytest("integration", "-n", "2", "tests/integration")
+
+
+def pytest_ansible() -> Count:
+    return pytest("pytest_ansible", "-o", "addopts=--import-mode=importlib", "tests/pytest_ansible")
+
+
+def pythons() -> Count:
+    """The unit tests under ansible-test: modules and their utilities on each Python, the rest where Ansible itself runs."""
+    found = ansible_test.find_pythons()
+    print(f"Pythons found: {', '.join(found)}", flush=True)
+    junit = ansible_test.COPY / "tests" / "output" / "junit"
+    shutil.rmtree(junit, ignore_errors=True)
+    counted = Count()
+    for version in found:
+        code = ansible_test.run(["units", "--venv", "--python", version, "--num-workers", "2"], found)
+        reports = sorted(junit.glob(f"python{version}-*.xml"))
+        this = sum(map(count, reports), Count())
+        counted += this if reports and (code == 0) == (this.failed == 0) else this + Count(failed=1)
+    return counted
+
+
+def optional(folder: str, *arguments: str) -> t.Callable[[], Count]:
+    def run() -> Count:
+        if not list((ROOT / "tests" / folder).glob("**/test_*.py")):
+            print(f"tests/{folder} holds no suite: skipped.")
+            return Count(skipped=1)
+        return pytest(folder, *arguments, f"tests/{folder}")
+
+    return run
+
+
+DAILY: dict[str, t.Callable[[], Count]] = {
+    "units": units,
+    "pytest-ansible": pytest_ansible,
+    "integration": integration,
+    "pythons": pythons,
+}
+SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": optional("lab_host"), "bench": optional("bench", "-s")}
+
+
+def missing_packages() -> list[str]:
+    """The optional Debian packages of tests/apt-packages.txt whose program is not there."""
+    lines = (line.split("#")[0].split() for line in (ROOT / "tests" / "apt-packages.txt").read_text().splitlines())
+    return [line[0] for line in lines if line and not shutil.which(line[1])]
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in SUITES]
+    if unknown:
+        sys.exit(f"No suite is called {unknown[0]}: there are {', '.join(SUITES)}.")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("ANSIBLE_NOCOLOR", "1")
+    total = Count()
+    for name in names or DAILY:
+        print(f"\n=== {name}", flush=True)
+        begin = time.monotonic()
+        counted = SUITES[name]()
+        print(f"--- {name}: {counted} in {time.monotonic() - begin:.0f} s", flush=True)
+        total += counted
+    missing = missing_packages()
+    print(f"\n{total.skipped} tests skipped; optional Debian packages missing here: {len(missing)} ({', '.join(missing) or 'none'})")
+    print(total)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
