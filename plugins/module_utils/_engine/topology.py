@@ -49,6 +49,21 @@ class NumaNode:
 
 
 @dataclass(frozen=True)
+class Zone:
+    """CPUs that no border separates: one L3 domain inside one NUMA node and one package.
+
+    `l3` is the position in Host.l3_domains, or None where the CPUs have no L3; `package` the position in
+    Host.packages. `cores` are the masks of the zone's cores, ordered by lowest CPU.
+    """
+
+    cpus: int
+    numa_node: int
+    l3: t.Optional[int]
+    package: int
+    cores: t.Tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class PciDevice:
     """What placement needs of a PCI function: where it sits and which physical function it belongs to."""
 
@@ -96,8 +111,23 @@ class Host:
         return {cpu: core for core in self.cores for cpu in cpus_of(core)}
 
     @cached_property
+    def package_index(self) -> t.Mapping[int, int]:
+        """CPU -> position of its package in `packages`."""
+        return {cpu: index for index, package in enumerate(self.packages) for cpu in cpus_of(package.cpus)}
+
+    @cached_property
     def numa_node_by_id(self) -> t.Mapping[int, NumaNode]:
         return {numa_node.id: numa_node for numa_node in self.numa_nodes}
+
+    @cached_property
+    def zones(self) -> t.Tuple[Zone, ...]:
+        """The host cut along every border, ordered by NUMA node and then by lowest CPU."""
+        zones = []
+        for numa_node in self.numa_nodes:
+            for package, l3, cpus in _cut(numa_node.cpus, self.packages, self.l3_domains):
+                cores = tuple(core & cpus for core in self.cores if core & cpus)
+                zones.append(Zone(cpus, numa_node.id, l3, package, cores))
+        return tuple(sorted(zones, key=lambda zone: (zone.numa_node, lowest(zone.cpus))))
 
     def numa_nodes_of(self, cpus: int) -> t.Tuple[NumaNode, ...]:
         """The NUMA nodes that `cpus` touch, by id."""
@@ -108,6 +138,25 @@ class Host:
         if from_id == to_id:
             return LOCAL_DISTANCE
         return self.numa_node_by_id[from_id].distances.get(to_id, REMOTE_DISTANCE)
+
+
+def _cut(
+    cpus: int, packages: t.Sequence[Domain], l3_domains: t.Sequence[Domain]
+) -> t.Iterator[t.Tuple[int, t.Optional[int], int]]:
+    """Split `cpus` by package and L3 domain into (package position, L3 position or None, CPUs)."""
+    remaining = cpus
+    for package, package_domain in enumerate(packages):
+        for l3, l3_domain in enumerate(l3_domains):
+            part = remaining & package_domain.cpus & l3_domain.cpus
+            if part:
+                remaining &= ~part
+                yield package, l3, part
+        rest = remaining & package_domain.cpus
+        if rest:
+            remaining &= ~rest
+            yield package, None, rest
+    if remaining:
+        yield 0, None, remaining
 
 
 def _host_from_facts(facts: Facts, node: str) -> Host:

@@ -1,0 +1,237 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guest's config already gives it, and whether that may stay as its placement.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .allocator import Demand, NodeMemory, Room, Share, memory_split
+from .cells import cells_of
+from .cpuset import count, cpus_of, format_cpulist
+from .errors import GrammarError, PlacementError
+from .guest import Cell, Guest, affinity_effect, config_cells, lxc_cpuset
+from .ledger import Holding, bound_evenly
+from .score import Least
+from .topology import Host
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An existing placement that may stay: CPUs in vCPU order, cells, and the idle siblings kept for it."""
+
+    cpus: t.Tuple[int, ...]
+    blocked: int
+    cells: t.Tuple[Cell, ...]
+    memory: t.Mapping[int, int]
+
+
+def stored_cpus(guest: Guest, host: Host) -> t.Tuple[int, t.List[str]]:
+    """The CPUs of `host` that the guest's config holds (0 = none in particular), with warnings about its text.
+
+    A running guest keeps the CPUs that it was started on while others are pending, so both count.
+    """
+    if guest.type == "lxc":
+        text = lxc_cpuset(guest.next_config)
+        return _cpus_of_text(guest, "lxc cpuset", text, host)
+    cpus, warnings = _cpus_of_text(guest, "affinity", guest.next_config.get("affinity"), host)
+    if guest.running and "affinity" in guest.pending:
+        cpus |= _cpus_of_text(guest, "affinity", guest.config.get("affinity"), host)[0]
+    return cpus, warnings
+
+
+def _cpus_of_text(guest: Guest, what: str, text: t.Optional[str], host: Host) -> t.Tuple[int, t.List[str]]:
+    try:
+        asked = affinity_effect(text)
+    except GrammarError as e:
+        return 0, [f"The {what} of {guest.label} on host {host.node} counts as no CPUs: {e}"]
+    if asked is None:
+        return 0, []
+    beyond = asked & ~host.online
+    if not beyond:
+        return asked, []
+    fate = "it cannot start there" if beyond == asked else f"it runs on {format_cpulist(asked & host.online)} only"
+    return asked & host.online, [
+        f"The {what} {text} of {guest.label} names CPU {format_cpulist(beyond)}, which host {host.node} does not have online, so {fate}."
+    ]
+
+
+def stored_holding(guest: Guest, host: Host) -> t.Tuple[Holding, t.List[str]]:
+    """What the guest's config holds on `host` as it stands, with warnings about what could not be read."""
+    cpus, warnings = stored_cpus(guest, host)
+    memory: t.Dict[int, int] = {}
+    try:
+        cells = config_cells(guest.next_config)
+    except GrammarError as e:
+        warnings.append(f"The NUMA cells of {guest.label} on host {host.node} count as unbound memory: {e}")
+        cells = []
+    for cell in cells:
+        for numa_node, mib in bound_evenly(max(0, cell.memory_mib or 0), cell.hostnodes).items() if cell.hostnodes else ():
+            if numa_node in host.numa_node_by_id:
+                memory[numa_node] = memory.get(numa_node, 0) + mib
+    floating = max(0, guest.memory_mib - sum(memory.values()))
+    return Holding(guest.vcpus, cpus, 0, memory, floating), warnings
+
+
+def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserved: int) -> t.Optional[Settled]:
+    """The guest's existing placement when it may stay on the host of `room`, else None.
+
+    It may stay when its CPUs are as many as asked for, online, neither reserved nor held by others, and follow the
+    rule's siblings, core type and NUMA mode, and its memory fits. Cells that bind the memory at least as near to the
+    CPUs as new ones would stay as they are. CPUs that lie across more NUMA nodes than needed stay only when cells
+    were made for them: without cells nobody has placed that guest yet.
+    """
+    try:
+        cpus = affinity_effect(guest.next_config.get("affinity"))
+        cells = _valid_cells(guest, room, memory_policy)
+    except GrammarError:
+        return None
+    if cpus is None or not _allowed_cpus(cpus, room, demand):
+        return None
+    blocked = _idle_siblings(cpus, room, demand)
+    if blocked is None:
+        return None
+    if not cells and _excess_numa_nodes(cpus, room, demand, reserved):
+        return None
+    fresh = _fresh_cells(cpus, room, demand, memory_policy)
+    if fresh is None and not cells:
+        return None
+    chosen = _nearer(cpus, room.host, cells, fresh)
+    memory: t.Dict[int, int] = {}
+    for cell in chosen:
+        for numa_node, mib in bound_evenly(cell.memory_mib or 0, cell.hostnodes).items():
+            memory[numa_node] = memory.get(numa_node, 0) + mib
+    return Settled(_vcpu_order(cpus, room.host, chosen, memory_policy), blocked, chosen, memory)
+
+
+def _allowed_cpus(cpus: int, room: Room, demand: Demand) -> bool:
+    host = room.host
+    if count(cpus) != demand.vcpus or cpus & ~room.free:
+        return False
+    if demand.numa == "single" and len(host.numa_nodes_of(cpus)) > 1:
+        return False
+    if demand.near and demand.near_required:
+        near = {numa_node.id for numa_node in host.numa_nodes_of(demand.near)}
+        if any(numa_node.id not in near for numa_node in host.numa_nodes_of(cpus)):
+            return False
+    return _allowed_core_type(cpus, host, demand)
+
+
+def _allowed_core_type(cpus: int, host: Host, demand: Demand) -> bool:
+    if not (host.performance and host.efficiency) or demand.core_type == "mixed":
+        return True
+    allowed = {"performance": (host.performance,), "efficiency": (host.efficiency,)}
+    return any(not cpus & ~kind for kind in allowed.get(demand.core_type, (host.performance, host.efficiency)))
+
+
+def _idle_siblings(cpus: int, room: Room, demand: Demand) -> t.Optional[int]:
+    """The idle threads that an isolated guest keeps; None where the cores are not as the rule wants them."""
+    blocked = 0
+    for core in room.host.cores:
+        mine = core & cpus
+        if not mine:
+            continue
+        if demand.isolated:
+            if count(mine) > 1 or core & ~room.free:
+                return None
+            blocked |= core & ~mine
+        elif demand.siblings == "require" and mine != core:
+            return None
+    return blocked
+
+
+def _excess_numa_nodes(cpus: int, room: Room, demand: Demand, reserved: int) -> bool:
+    least, _packages, _l3 = Least(room.host, reserved).spans(demand.vcpus, demand.memory_mib)
+    return len(room.host.numa_nodes_of(cpus)) > least
+
+
+def _valid_cells(guest: Guest, room: Room, memory_policy: str) -> t.Tuple[Cell, ...]:
+    """The config's cells when the guest would start with them as the rule wants them, else ()."""
+    if memory_policy == "none":
+        return ()
+    cells = config_cells(guest.next_config)
+    vcpus = 0
+    memory: t.Dict[int, int] = {}
+    for index, cell in enumerate(cells):
+        if f"numa{index}" not in guest.next_config or not cell.hostnodes or cell.policy != memory_policy:
+            return ()
+        if cell.vcpus & vcpus or not cell.memory_mib or cell.memory_mib < 0:
+            return ()
+        vcpus |= cell.vcpus
+        for numa_node, mib in bound_evenly(cell.memory_mib, cell.hostnodes).items():
+            if numa_node not in room.host.numa_node_by_id:
+                return ()
+            memory[numa_node] = memory.get(numa_node, 0) + mib
+    fits = room.memory_mib is None or all(room.memory_mib.get(i, 0) >= mib for i, mib in memory.items())
+    complete = vcpus == (1 << guest.vcpus) - 1 and sum(memory.values()) == guest.memory_mib
+    return tuple(cells) if complete and fits else ()
+
+
+def _fresh_cells(cpus: int, room: Room, demand: Demand, memory_policy: str) -> t.Optional[t.Tuple[Cell, ...]]:
+    """The cells that the allocator would make for these CPUs; None where their NUMA nodes lack the memory."""
+    if memory_policy == "none":
+        return ()
+    host = room.host
+    touched = host.numa_nodes_of(cpus)
+    vcpus = {numa_node.id: count(numa_node.cpus & cpus) for numa_node in touched}
+    memory = memory_split(vcpus, [NodeMemory(n.id, room.memory_of(n.id)) for n in touched], host, demand)
+    if memory is None:
+        return None
+    shares = [Share(n.id, _core_order(n.cpus & cpus, host), memory.get(n.id, 0)) for n in touched]
+    try:
+        return tuple(cells_of(host, shares, memory_policy, demand.memory_step, demand.memory_step > 1))
+    except PlacementError:
+        return None
+
+
+def _nearer(
+    cpus: int, host: Host, cells: t.Tuple[Cell, ...], fresh: t.Optional[t.Tuple[Cell, ...]]
+) -> t.Tuple[Cell, ...]:
+    """The existing cells unless new ones bind the memory of more vCPUs to the NUMA node that they run on."""
+    if not cells or (fresh and _local_vcpus(cpus, host, fresh) > _local_vcpus(cpus, host, cells)):
+        return fresh or ()
+    return cells
+
+
+def _local_vcpus(cpus: int, host: Host, cells: t.Iterable[Cell]) -> int:
+    left = cpus
+    local = 0
+    for cell in cells:
+        for cpu in list(cpus_of(_cpus_of_hostnodes(cell, host) & left))[: count(cell.vcpus)]:
+            left &= ~(1 << cpu)
+            local += 1
+    return local
+
+
+def _vcpu_order(cpus: int, host: Host, cells: t.Sequence[Cell], memory_policy: str) -> t.Tuple[int, ...]:
+    """CPUs in vCPU order: each cell's vCPUs on the NUMA node of its memory where possible, siblings side by side."""
+    if memory_policy == "none" or not cells:
+        return _core_order(cpus, host)
+    left = cpus
+    by_vcpu: t.Dict[int, int] = {}
+    for local in (True, False):
+        for cell in cells:
+            missing = [vcpu for vcpu in cpus_of(cell.vcpus) if vcpu not in by_vcpu]
+            room = _cpus_of_hostnodes(cell, host) & left if local else left
+            for vcpu, cpu in zip(missing, _core_order(room, host)):
+                by_vcpu[vcpu] = cpu
+                left &= ~(1 << cpu)
+    return tuple(by_vcpu[vcpu] for vcpu in sorted(by_vcpu))
+
+
+def _cpus_of_hostnodes(cell: Cell, host: Host) -> int:
+    cpus = 0
+    for numa_node in cpus_of(cell.hostnodes):
+        if numa_node in host.numa_node_by_id:
+            cpus |= host.numa_node_by_id[numa_node].cpus
+    return cpus
+
+
+def _core_order(cpus: int, host: Host) -> t.Tuple[int, ...]:
+    """`cpus` by NUMA node and core, thread siblings side by side."""
+    return tuple(cpu for zone in host.zones for core in zone.cores for cpu in cpus_of(core & cpus))

@@ -1,0 +1,400 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a snapshot and a policy to a plan: who runs where, what has to be written, and why.
+
+The order is fixed, so that the same input in any order gives the same plan: what guests hold that are not managed;
+existing placements that may stay, by vmid; then guests with CPUs of their own, hardest first; then guests that float
+in an L3 domain; then the shared pool.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from . import explain
+from .allocator import Choice, Demand, choose
+from .cells import cells_of
+from .cpuset import count, cpus_of, format_cpulist, format_ordered
+from .desired import Wanted, differences, pinned_keys, shared_keys
+from .errors import FactsError, PlacementError
+from .existing import Settled, settled, stored_cpus, stored_holding
+from .floating import Pool, choose_pool
+from .guest import Cell, Guest, cell_to_mapping
+from .ledger import Holding, Ledger
+from .plan import SCHEMA, sealed
+from .policy import PINNED_CLASSES, Policy, Rule
+from .score import Vector, score
+from .snapshot import Snapshot
+from .topology import Host
+
+# karpenter's dummy guest that only describes a host: it never starts and holds nothing.
+_NODE_CAPACITY_NAME, _NODE_CAPACITY_TAG = "node-capacity", "karpenter"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What one guest gets. `cpus` are in vCPU order for guests with CPUs of their own, else sorted."""
+
+    guest: Guest
+    rule: Rule
+    cpus: t.Tuple[int, ...]
+    cells: t.Tuple[Cell, ...]
+    wanted: Wanted
+    reason: str
+    kept: bool = False
+
+    def as_dict(self) -> t.Dict[str, t.Any]:
+        ordered = self.rule.vcpu_pinning and self.rule.cpu_class in PINNED_CLASSES
+        return {
+            "vmid": self.guest.vmid,
+            "node": self.guest.node,
+            "class": self.rule.cpu_class,
+            "cpus": format_ordered(self.cpus if ordered else sorted(self.cpus)),
+            "numa_cells": [cell_to_mapping(cell) for cell in self.cells],
+            "reason": self.reason,
+        }
+
+
+@dataclass
+class _Board:
+    """The state of one planning run."""
+
+    snapshot: Snapshot
+    policy: Policy
+    ledgers: t.Dict[str, Ledger]
+    placements: t.Dict[int, Placement] = field(default_factory=dict)
+    refused: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
+    skipped: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
+    moves: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
+    warnings: t.List[str] = field(default_factory=list)
+
+    def refuse(self, guest: Guest, error: PlacementError) -> None:
+        self.refused.append({"vmid": guest.vmid, "rule": error.rule, "message": f"{_capitalised(guest.label)} gets no placement: {error}"})
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
+    """The plan document for `snapshot` under `policy`. Raises FactsError or PolicyError, never for a single guest."""
+    board = _Board(
+        snapshot,
+        policy,
+        {
+            name: Ledger(host, policy.reservation(name), policy.overcommit_memory)
+            for name, host in snapshot.hosts.items()
+        },
+    )
+    managed = _managed_guests(board)
+    before = _score_before(board, managed)
+    pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
+    waiting = [pair for pair in pinned if not _keep(board, *pair)]
+    for guest, rule in sorted(waiting, key=_hardest_first):
+        _place_pinned(board, guest, rule)
+    for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=_hardest_first):
+        _place_local(board, guest, rule)
+    for guest, rule in managed:
+        if rule.cpu_class == "shared":
+            _place_shared(board, guest, rule)
+    _warn_about_floating_guests(board, managed)
+    return _document(board, before)
+
+
+def _hardest_first(pair: t.Tuple[Guest, Rule]) -> t.Tuple[t.Any, ...]:
+    guest, rule = pair
+    strict = rule.cpu_class == "isolated" or rule.siblings == "require"
+    return (not strict, -guest.vcpus, -guest.memory_mib, guest.vmid)
+
+
+def _managed_guests(board: _Board) -> t.List[t.Tuple[Guest, Rule]]:
+    """The guests to place, with their rules; what all others hold goes into the books."""
+    unread = board.snapshot.unread_hosts
+    if unread and board.policy.partial == "refuse":
+        name, why = next(iter(unread.items()))
+        raise FactsError(f"Host {name} {why}; add it to the inventory and gather its facts, or set corepin_partial to freeze.")
+    for name, why in unread.items():
+        board.warnings.append(f"Host {name} {why}: nothing is planned for it and its guests.")
+    managed = []
+    for guest in board.snapshot.guests:
+        if guest.node in unread or _is_node_capacity(guest):
+            continue
+        rule = board.policy.rule_for(guest, board.snapshot.groups)
+        why_not = _not_placeable(guest, rule)
+        if why_not:
+            board.skipped.append({"vmid": guest.vmid, "reason": why_not})
+        if why_not or rule.cpu_class == "unmanaged":
+            holding, warnings = stored_holding(guest, board.snapshot.hosts[guest.node])
+            board.ledgers[guest.node].hold(guest.vmid, holding)
+            board.warnings.extend(warnings)
+        else:
+            managed.append((guest, rule))
+    return managed
+
+
+def _is_node_capacity(guest: Guest) -> bool:
+    return guest.name == _NODE_CAPACITY_NAME and _NODE_CAPACITY_TAG in guest.tags
+
+
+def _not_placeable(guest: Guest, rule: Rule) -> t.Optional[str]:
+    if rule.cpu_class == "unmanaged":
+        return None
+    if guest.template:
+        return "is a template, for which PVE ignores affinity and NUMA cells"
+    if guest.lock:
+        return f"is locked ({guest.lock})"
+    if guest.type != "qemu" and rule.cpu_class != "shared":
+        return "is a container, which has no affinity and NUMA keys"
+    return None
+
+
+def _demand(guest: Guest, rule: Rule, host: Host) -> Demand:
+    hugepages = rule.hugepages or guest.hugepages
+    near = 0
+    if rule.devices != "ignore":
+        near = device_cpus(guest, host)
+    return Demand(
+        vcpus=guest.vcpus,
+        memory_mib=0 if rule.memory == "none" else guest.memory_mib,
+        memory_step={None: 1, "any": 2, "2": 2, "1024": 1024}.get(hugepages, 1),
+        siblings=rule.siblings,
+        isolated=rule.cpu_class == "isolated",
+        numa=rule.numa,
+        core_type=rule.core_type,
+        near=near,
+        near_required=rule.devices == "require",
+    )
+
+
+def device_cpus(guest: Guest, host: Host) -> int:
+    """The CPUs local to the PCI devices passed to `guest`; 0 where it has none or their place is unknown."""
+    near = 0
+    for address in guest.hostpci:
+        for device in host.pci_devices.values():
+            if device.address == address or device.address.startswith(address + "."):
+                numa_node = host.numa_node_by_id.get(device.numa_node if device.numa_node is not None else -1)
+                near |= numa_node.cpus if numa_node else 0
+    return near
+
+
+def _keep(board: _Board, guest: Guest, rule: Rule) -> bool:
+    """Enter the guest's existing placement if it may stay."""
+    ledger = board.ledgers[guest.node]
+    demand = _demand(guest, rule, ledger.host)
+    if (ledger.memory_total_free_mib or 0) < guest.memory_mib and ledger.memory_total_free_mib is not None:
+        return False
+    stay = settled(guest, ledger.room(), demand, rule.memory, ledger.reserved)
+    if stay is None:
+        return False
+    ledger.hold(guest.vmid, _holding(guest, stay))
+    wanted = pinned_keys(stay.cpus, stay.cells, guest, rule.hugepages)
+    reason = explain.kept(ledger.host, stay.cpus)
+    board.placements[guest.vmid] = Placement(guest, rule, stay.cpus, stay.cells, wanted, reason, kept=True)
+    return True
+
+
+def _holding(guest: Guest, stay: Settled) -> Holding:
+    cpus = 0
+    for cpu in stay.cpus:
+        cpus |= 1 << cpu
+    floating = guest.memory_mib - sum(stay.memory.values())
+    return Holding(guest.vcpus, cpus, stay.blocked, stay.memory, floating)
+
+
+def _place_pinned(board: _Board, guest: Guest, rule: Rule) -> None:
+    ledger = board.ledgers[guest.node]
+    demand = _demand(guest, rule, ledger.host)
+    try:
+        _check_total_memory(ledger, guest)
+        choice = choose(ledger.room(), demand)
+        cells = _cells(ledger.host, choice, rule, demand)
+    except PlacementError as e:
+        board.refuse(guest, e)
+        return
+    floating = guest.memory_mib - sum(choice.memory.values())
+    ledger.hold(guest.vmid, Holding(guest.vcpus, choice.mask, choice.blocked, choice.memory, floating))
+    wanted = pinned_keys(choice.cpus, cells, guest, rule.hugepages)
+    reason = explain.chosen(ledger.host, choice)
+    board.placements[guest.vmid] = Placement(guest, rule, choice.cpus, cells, wanted, reason)
+    _note_move(board, guest, choice.mask)
+
+
+def _check_total_memory(ledger: Ledger, guest: Guest) -> None:
+    free = ledger.memory_total_free_mib
+    if free is not None and free < guest.memory_mib:
+        raise PlacementError(
+            f"{guest.memory_mib} MiB of memory are asked for, but host {ledger.host.node} has {max(0, free)} MiB that no guest "
+            "and no reservation claims; lower the guest's memory or free some.",
+            rule="too_little_memory",
+        )
+
+
+def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:
+    if rule.memory == "none":
+        return ()
+    return tuple(cells_of(host, choice.shares, rule.memory, demand.memory_step, demand.memory_step > 1))
+
+
+def _note_move(board: _Board, guest: Guest, cpus: int) -> None:
+    present, _warnings = stored_cpus(guest, board.snapshot.hosts[guest.node])
+    if present and present != cpus:
+        board.moves.append({"vmid": guest.vmid, "node": guest.node, "from": format_cpulist(present), "to": format_cpulist(cpus)})
+
+
+def _pool(ledger: Ledger) -> int:
+    return ledger.free
+
+
+def _place_local(board: _Board, guest: Guest, rule: Rule) -> None:
+    ledger = board.ledgers[guest.node]
+    taken = [p for p in board.placements.values() if p.guest.node == guest.node and p.rule.cpu_class == "local"]
+    loads = [Pool(_mask(p.cpus), p.guest.vcpus) for p in taken]
+    present, _warnings = stored_cpus(guest, ledger.host)
+    memory_mib = 0 if rule.memory == "none" else guest.memory_mib
+    try:
+        _check_total_memory(ledger, guest)
+        cpus, numa_node = choose_pool(ledger.room(), _pool(ledger), guest.vcpus, memory_mib, loads, present)
+    except PlacementError as e:
+        board.refuse(guest, e)
+        return
+    bound = {numa_node: memory_mib} if memory_mib else {}
+    ledger.hold(guest.vmid, Holding(guest.vcpus, 0, 0, bound, guest.memory_mib - memory_mib))
+    cells = (Cell((1 << guest.vcpus) - 1, memory_mib, 1 << numa_node, rule.memory),) if memory_mib else ()
+    ordered = tuple(cpus_of(cpus))
+    wanted = pinned_keys(ordered, cells, guest, rule.hugepages)
+    reason = explain.floats(ledger.host, cpus)
+    board.placements[guest.vmid] = Placement(guest, rule, ordered, cells, wanted, reason)
+
+
+def _mask(cpus: t.Iterable[int]) -> int:
+    mask = 0
+    for cpu in cpus:
+        mask |= 1 << cpu
+    return mask
+
+
+def _place_shared(board: _Board, guest: Guest, rule: Rule) -> None:
+    ledger = board.ledgers[guest.node]
+    pool = _pool(ledger)
+    if not pool:
+        board.refuse(
+            guest,
+            PlacementError(f"no CPU of host {guest.node} is left for shared guests; reserve fewer or dedicate fewer.", rule="empty_pool"),
+        )
+        return
+    ledger.hold(guest.vmid, Holding(guest.vcpus, 0, 0, {}, guest.memory_mib))
+    wanted = shared_keys(guest) if guest.type == "qemu" else {}
+    board.placements[guest.vmid] = Placement(guest, rule, tuple(cpus_of(pool)), (), wanted, explain.shares_pool(pool))
+
+
+def _warn_about_floating_guests(board: _Board, managed: t.Sequence[t.Tuple[Guest, Rule]]) -> None:
+    placed = {guest.vmid for guest, _rule in managed}
+    for name, ledger in board.ledgers.items():
+        guests = [g for g in board.snapshot.guests if g.node == name and not g.template and not _is_node_capacity(g)]
+        dedicated = 0
+        for guest in guests:
+            placement = board.placements.get(guest.vmid)
+            if placement and placement.rule.cpu_class in PINNED_CLASSES:
+                dedicated |= _mask(placement.cpus)
+        free_roaming = [g.vmid for g in guests if g.vmid not in placed and not stored_cpus(g, ledger.host)[0]]
+        if free_roaming and dedicated:
+            board.warnings.append(
+                f"Unmanaged guests without affinity on host {name} ({', '.join(map(str, free_roaming))}) may run on the dedicated "
+                f"CPUs {format_cpulist(dedicated)}; give them the class shared to keep them away."
+            )
+        _warn_about_pool(board, name, ledger, guests)
+
+
+def _warn_about_pool(board: _Board, name: str, ledger: Ledger, guests: t.Sequence[Guest]) -> None:
+    shared = [g for g in guests if g.vmid in board.placements and board.placements[g.vmid].rule.cpu_class == "shared"]
+    vcpus = sum(guest.vcpus for guest in shared)
+    pool = count(ledger.free)
+    if shared and vcpus > pool * board.policy.overcommit_cpu:
+        board.warnings.append(
+            f"The shared guests of host {name} have {vcpus} vCPUs for {pool} CPUs, more than overcommit.cpu "
+            f"{board.policy.overcommit_cpu:g} allows; move some away or raise it."
+        )
+
+
+def _score_before(board: _Board, managed: t.Sequence[t.Tuple[Guest, Rule]]) -> Vector:
+    """The vector of what the configs hold now; a managed guest without CPUs of its own counts as unplaced."""
+    total = Vector()
+    for name, ledger in board.ledgers.items():
+        claims = ledger.claims()
+        unplaced = 0
+        for guest, rule in managed:
+            if guest.node == name and rule.cpu_class in PINNED_CLASSES:
+                holding, warnings = stored_holding(guest, ledger.host)
+                board.warnings.extend(warnings)
+                if holding.cpus:
+                    claims.append(holding.claim())
+                else:
+                    unplaced += guest.vcpus
+        total += score(ledger.host, claims, unplaced, ledger.reserved)
+    return total
+
+
+def _score_after(board: _Board) -> Vector:
+    total = Vector()
+    vcpus = {guest.vmid: guest.vcpus for guest in board.snapshot.guests}
+    for name, ledger in board.ledgers.items():
+        node_of = {guest.vmid: guest.node for guest in board.snapshot.guests}
+        unplaced = sum(vcpus[entry["vmid"]] for entry in board.refused if node_of[entry["vmid"]] == name)
+        moves = sum(1 for move in board.moves if move["node"] == name)
+        total += score(ledger.host, ledger.claims(), unplaced, ledger.reserved, moves)
+    return total
+
+
+def _changes(board: _Board) -> t.List[t.Dict[str, t.Any]]:
+    changes = []
+    for _vmid, placement in sorted(board.placements.items()):
+        guest = placement.guest
+        before, after = differences(guest, placement.wanted)
+        if after:
+            changes.append(
+                {
+                    "vmid": guest.vmid,
+                    "node": guest.node,
+                    "digest": guest.digest,
+                    "before": before,
+                    "after": after,
+                    "effect": "pending" if guest.running else "now",
+                    "reason": placement.reason,
+                }
+            )
+    return changes
+
+
+def _document(board: _Board, before: Vector) -> t.Dict[str, t.Any]:
+    changes = _changes(board)
+    hosts = board.snapshot.hosts
+    return sealed(
+        {
+            "schema": SCHEMA,
+            "created_at": max((host.gathered_at for host in hosts.values() if host.gathered_at), default=None),
+            "cluster": board.snapshot.cluster_name,
+            "hosts": {name: host.fingerprint for name, host in hosts.items()},
+            "placements": [placement.as_dict() for _vmid, placement in sorted(board.placements.items())],
+            "changes": changes,
+            "refused": sorted(board.refused, key=lambda entry: entry["vmid"]),
+            "skipped": sorted(board.skipped, key=lambda entry: entry["vmid"]),
+            "moves": sorted(board.moves, key=lambda move: move["vmid"]),
+            "warnings": board.warnings,
+            "summary": {
+                "guests": len(board.snapshot.guests),
+                "placed": len(board.placements),
+                "kept": sum(1 for placement in board.placements.values() if placement.kept),
+                "changed": len(changes),
+                "pending": sum(1 for change in changes if change["effect"] == "pending"),
+                "refused": len(board.refused),
+                "skipped": len(board.skipped),
+                "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - len(board.skipped),
+                "hosts": {name: ledger.summary() for name, ledger in board.ledgers.items()},
+            },
+            "score": {"before": before.as_dict(), "after": _score_after(board).as_dict()},
+        }
+    )
