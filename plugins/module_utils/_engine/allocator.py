@@ -19,8 +19,8 @@ from itertools import combinations
 from math import comb
 
 from . import cores
-from .cpuset import count, cpus_of, format_cpulist, mask_of
-from .errors import PlacementError
+from .cpuset import count, cpus_of, format_cpulist, mask_of, parse_ordered
+from .errors import FactsError, PlacementError
 from .score import DENSE, ISOLATING, Weights
 from .topology import Host, NumaNode, Zone
 
@@ -60,6 +60,17 @@ class Latency:
 
     cpus: t.Tuple[int, ...]
     ns: t.Tuple[t.Tuple[float, ...], ...]
+
+    @classmethod
+    def from_mapping(cls, latency: t.Mapping[str, t.Any]) -> Latency:
+        """Read {cpus: cpulist, ns: [[...]]}. Raises FactsError."""
+        cpus = parse_ordered(str(latency.get("cpus") or ""))
+        ns = latency.get("ns") or []
+        if not cpus or len(ns) != len(cpus) or any(len(row) != len(cpus) for row in ns):
+            raise FactsError(
+                f"latency has {len(ns)} rows for {len(cpus)} CPUs; ns needs one row and one column for each CPU in cpus."
+            )
+        return cls(tuple(cpus), tuple(tuple(float(value or 0) for value in row) for row in ns))
 
     def mean(self, cpus: t.Sequence[int]) -> float:
         """The mean latency among `cpus` (0 where fewer than two of them were measured)."""

@@ -33,35 +33,37 @@ class Cache(Group):
         return self.kind != "Instruction"
 
 
-def read_caches(tree: Tree, online: int) -> t.List[Cache]:
-    """All caches of the online CPUs, each once, with unique ids within level and type.
+def read_caches(tree: Tree, cores: t.Sequence[int]) -> t.List[Cache]:
+    """All caches of the `cores` (masks of online CPUs), each once, with unique ids within level and type.
 
     A CPU whose indexN a lower CPU's indexN already covers is not asked about it again. A cache whose level or sharing
-    CPUs are unknown is left out.
+    CPUs are unknown is left out; one that says no CPU shares it, not even its own (seen on ia64), is its core's.
     """
+    core_of = {cpu: core for core in cores for cpu in cpus_of(core)}
+    online = sum(cores)
     caches: t.List[Cache] = []
     covered: t.Dict[int, int] = {}  # index -> CPUs whose cache of that index is known
-    for cpu in cpus_of(online):
+    for cpu in sorted(core_of):
         bit = 1 << cpu
         if covered and all(cpus & bit for cpus in covered.values()):
             continue
         for index in tree.numbered(f"{CPU}/cpu{cpu}/cache", "index") or []:
             known = covered.get(index, 0)
             if not known & bit:
-                cache = _read_cache(tree, f"{CPU}/cpu{cpu}/cache/index{index}", online & ~known, bit)
+                cache = _read_cache(tree, f"{CPU}/cpu{cpu}/cache/index{index}", online & ~known, bit, core_of[cpu])
                 if cache:
                     caches.append(cache)
                 covered[index] = known | (cache.cpus if cache else bit)
     return _numbered(caches)
 
 
-def _read_cache(tree: Tree, folder: str, free: int, own: int) -> t.Optional[Cache]:
+def _read_cache(tree: Tree, folder: str, free: int, own: int, core: int) -> t.Optional[Cache]:
     level = tree.number(f"{folder}/level")
-    shared = tree.cpus(folder, ("shared_cpu_list",), ("shared_cpu_map",))
+    shared = tree.cpus(folder, ("shared_cpu_list",), ("shared_cpu_map",), own)
     if level is None or shared is None:
         return None
     return Cache(
-        cpus=shared & free | own,
+        cpus=(shared if shared & own else core) & free | own,
         id=tree.number(f"{folder}/id"),
         level=level,
         kind=tree.text(f"{folder}/type") or "",

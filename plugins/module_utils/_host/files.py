@@ -114,17 +114,26 @@ class Tree:
             mask = mask << _WORD_BITS | int(word, 16)
         return mask
 
-    def cpus(self, folder: str, list_names: t.Iterable[str], mask_names: t.Iterable[str]) -> t.Optional[int]:
-        """The first of these files in `folder` that is there, lists before masks, as a mask. Raises FactsError."""
+    def cpus(self, folder: str, list_names: t.Iterable[str], mask_names: t.Iterable[str], member: int = 0) -> t.Optional[int]:
+        """A CPU set that the kernel shows under several names in `folder`, lists before masks, as a mask. Raises FactsError.
+
+        The first file counts that is there and holds all of the mask `member`; one that does not is believed only
+        where no other does. None where no file is there.
+        """
+        doubtful = None
         for name in list_names:
             mask = self.cpulist(f"{folder}/{name}")
             if mask is not None:
-                return mask
+                if mask & member == member:
+                    return mask
+                doubtful = mask
         for name in mask_names:
             mask = self.cpumask(f"{folder}/{name}")
             if mask is not None:
-                return mask
-        return None
+                if mask & member == member:
+                    return mask
+                doubtful = mask
+        return doubtful
 
     def names(self, path: str) -> t.Optional[t.List[str]]:
         """The sorted names in a directory; None if missing or unreadable."""

@@ -43,7 +43,7 @@ def read_cores(tree: Tree, online: int) -> t.List[int]:
     left = online
     while left:
         cpu = lowest(left)
-        siblings = tree.cpus(f"{CPU}/cpu{cpu}/topology", CORE.lists, CORE.masks) or 0
+        siblings = tree.cpus(f"{CPU}/cpu{cpu}/topology", CORE.lists, CORE.masks, 1 << cpu) or 0
         core = siblings & left | 1 << cpu
         cores.append(core)
         left &= ~core
@@ -78,7 +78,7 @@ def _read_level(tree: Tree, online: int, level: Level) -> t.List[Group]:
         cpu = lowest(left)
         folder = f"{CPU}/cpu{cpu}/topology"
         number = tree.number(f"{folder}/{level.id_file}")
-        members = tree.cpus(folder, level.lists, level.masks)
+        members = tree.cpus(folder, level.lists, level.masks, 1 << cpu)
         group = (members or 0) & left | 1 << cpu
         if members is not None:
             groups.append(Group(group, number))

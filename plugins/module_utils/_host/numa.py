@@ -12,11 +12,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._engine.cpuset import cpus_of, format_cpulist
+from .._engine.cpuset import cpus_of, format_cpulist, mask_of
 from .domains import Facts
 from .files import Tree
 
 NODE = "sys/devices/system/node"
+_GPUS = "proc/driver/nvidia/gpus"
 
 _MEMINFO = re.compile(r"^(?:Node\s+\d+\s+)?(\w+(?:\(\w+\))?):\s*(\S+)(?: kB)?\s*$", re.ASCII | re.MULTILINE)
 
@@ -51,7 +52,20 @@ def read_numa_nodes(tree: Tree, online: int) -> t.List[NumaNode]:
         return [NumaNode(0, online, memory, free, None, _hugepages(tree, "sys/kernel/mm/hugepages"))]
     listed = tree.cpulist(f"{NODE}/online")
     ids = folders if listed is None else list(cpus_of(listed))
-    return [_read_numa_node(tree, number, ids, online) for number in folders if number in ids] or [NumaNode(0, online)]
+    gpus = _gpu_nodes(tree)
+    return [_read_numa_node(tree, number, ids, online) for number in folders if number in ids and number not in gpus] or [
+        NumaNode(0, online)
+    ]
+
+
+def _gpu_nodes(tree: Tree) -> t.Set[int]:
+    """NUMA nodes that are the memory of NVIDIA GPUs (POWER9, Grace): the driver's, not to be given to guests."""
+    nodes = set()
+    for gpu in tree.names(_GPUS) or []:
+        match = re.search(r"^Node:\s+(\d+)$", tree.text(f"{_GPUS}/{gpu}/numa_status") or "", re.MULTILINE)
+        if match:
+            nodes.add(int(match.group(1)))
+    return nodes
 
 
 def _read_numa_node(tree: Tree, number: int, ids: t.Sequence[int], online: int) -> NumaNode:
@@ -59,12 +73,18 @@ def _read_numa_node(tree: Tree, number: int, ids: t.Sequence[int], online: int) 
     memory, free = _memory(tree, f"{folder}/meminfo")
     return NumaNode(
         id=number,
-        cpus=(tree.cpus(folder, ("cpulist",), ("cpumap",)) or 0) & online,
+        cpus=_cpus(tree, folder) & online,
         memory_mib=memory,
         memory_free_mib=free,
         distances=_distances(tree, f"{folder}/distance", ids),
         hugepages=_hugepages(tree, f"{folder}/hugepages"),
     )
+
+
+def _cpus(tree: Tree, folder: str) -> int:
+    """Its CPUs by cpulist or cpumap, else by the links cpuN in its folder."""
+    cpus = tree.cpus(folder, ("cpulist",), ("cpumap",))
+    return mask_of(tree.numbered(folder, "cpu") or []) if cpus is None else cpus
 
 
 def meminfo_mib(tree: Tree, path: str, key: str) -> t.Optional[int]:

@@ -35,14 +35,15 @@ def read_host(root: str = "/", node: t.Optional[str] = None, now: t.Optional[dat
     """
     tree = Tree(root)
     cpus = read_cpu_sets(tree)
-    caches = read_caches(tree, cpus.online)
+    cores = read_cores(tree, cpus.online)
+    caches = read_caches(tree, cores)
     facts: Facts = {
         "schema": SCHEMA,
         "node": node or read_node_name(tree),
         "gathered_at": (now or datetime.datetime.now(datetime.timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     facts.update(read_processor(tree))
-    facts.update(_topology(tree, cpus, caches))
+    facts.update(_topology(tree, cpus, cores, caches))
     facts["cpufreq"] = read_cpufreq(tree, cpus.online)
     facts["pci_devices"] = read_pci_devices(tree)
     facts["nics"] = read_nics(tree)
@@ -52,9 +53,8 @@ def read_host(root: str = "/", node: t.Optional[str] = None, now: t.Optional[dat
     return facts
 
 
-def _topology(tree: Tree, cpus: CpuSets, caches: t.Sequence[Cache]) -> Facts:
+def _topology(tree: Tree, cpus: CpuSets, cores: t.Sequence[int], caches: t.Sequence[Cache]) -> Facts:
     online = cpus.online
-    cores = read_cores(tree, online)
     numa_nodes = read_numa_nodes(tree, online)
     core_types = read_core_types(tree, online)
     return {

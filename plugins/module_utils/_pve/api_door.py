@@ -1,0 +1,202 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door over the API: reads a cluster in one login, and writes guest configs with the rights of that login.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.guest_config import GuestConfig, from_pending_answer
+from .api import Login, Session, path
+from .errors import DeniedError, MissingGuestError, PveError, UncertainError, UnknownCallError, UnreachableError
+from .reading import Answer, GuestRef, Reading, offline_hosts
+from .rights import CPU_PRIVILEGE, lacks, root_only_refusal, sees_all_guests
+
+OFFLINE = "its host is offline"
+GONE = "its config is gone; it was deleted or moved while the cluster was read"
+
+ReadGuest = t.Union[GuestConfig, Exception]
+
+
+class ApiDoor:
+    """Door over a session; see reading.Door for the methods that both doors have."""
+
+    def __init__(self, login: Login) -> None:
+        """Log in. Raises PveError."""
+        self._session = Session(login)
+
+    def read_cluster(self) -> Reading:
+        """One pass: the cluster's own lists first, then every guest on an online host."""
+        reading = self._read_lists()
+        self._refuse_partial_view()
+        offline = offline_hosts(reading.status)
+        self._read_configs(reading, [ref for ref in _refs(reading.resources) if ref.node not in offline])
+        reading.unread.update({ref.vmid: (ref.node, OFFLINE) for ref in _refs(reading.resources) if ref.node in offline})
+        self._follow_moved_guests(reading)
+        return reading
+
+    def _read_lists(self) -> Reading:
+        version, status, resources, ha_resources, options, mappings = self._session.each(
+            lambda call: call(),
+            [
+                lambda: self._session.get("version"),
+                lambda: self._session.get("cluster/status"),
+                self._resources,
+                lambda: self._session.get("cluster/ha/resources"),
+                lambda: self._session.get("cluster/options"),
+                lambda: self._optional("cluster/mapping/pci"),
+            ],
+        )
+        reading = Reading(
+            version=str(version["version"]),
+            status=status,
+            resources=resources,
+            ha_resources=ha_resources,
+            crs=_properties(options.get("crs")),
+            pci_mappings=mappings,
+        )
+        reading.ha_rules, reading.ha_groups = self._read_rules(reading)
+        return reading
+
+    def _resources(self) -> t.List[Answer]:
+        return [item for item in self._session.get("cluster/resources", type="vm") if item.get("type") in ("qemu", "lxc")]
+
+    def _read_rules(self, reading: Reading) -> t.Tuple[t.Sequence[Answer], t.Sequence[Answer]]:
+        """Rules from PVE 9 on; groups before, and while PVE 9 has not yet turned them into rules."""
+        rules: t.Sequence[Answer] = ()
+        if _major(reading.version) >= 9:
+            rules = self._session.get("cluster/ha/rules")
+            if not any(item.get("group") for item in reading.ha_resources):
+                return rules, ()
+        return rules, self._optional("cluster/ha/groups")
+
+    def _optional(self, call: str) -> t.Sequence[Answer]:
+        """The list that a call answers; () where this PVE does not have it (any more)."""
+        try:
+            return t.cast("t.Sequence[Answer]", self._session.get(call))
+        except UnknownCallError:
+            return ()
+        except PveError as e:
+            if "have been migrated to rules" in e.words:
+                return ()
+            raise
+
+    def _refuse_partial_view(self) -> None:
+        """PVE leaves out guests that the login may not see, without a word; their CPUs would look free."""
+        login = self._session.login
+        if login.may_set_root_keys or sees_all_guests(self._permissions()):
+            return
+        raise DeniedError(
+            f"PVE hides guests from {login.label}, which lacks the privilege VM.Audit on /vms (for all below it); grant it, for example "
+            "with the role PVEAuditor on /.",
+            path="/vms",
+            privilege="VM.Audit",
+        )
+
+    def _permissions(self) -> t.Optional[t.Mapping[str, t.Any]]:
+        try:
+            return t.cast("t.Mapping[str, t.Any]", self._session.get("access/permissions"))
+        except UnknownCallError:
+            return None
+
+    def _read_configs(self, reading: Reading, guests: t.Sequence[GuestRef]) -> None:
+        for ref, read in zip(guests, self.read_guests(guests).values()):
+            reading.unread.pop(ref.vmid, None)
+            reading.gone.discard(ref.vmid)
+            if isinstance(read, GuestConfig):
+                reading.configs[ref.vmid] = read
+            elif isinstance(read, MissingGuestError):
+                reading.gone.add(ref.vmid)
+                reading.unread[ref.vmid] = (ref.node, GONE)
+            else:
+                reading.unread[ref.vmid] = (ref.node, f"its host does not answer ({read})")
+
+    def _follow_moved_guests(self, reading: Reading) -> None:
+        """A guest that is not where PVE listed it may have been migrated: list again, once, and look there."""
+        if not reading.gone:
+            return
+        before = {ref.vmid: ref.node for ref in _refs(reading.resources)}
+        reading.resources = self._resources()
+        self._read_configs(reading, [ref for ref in _refs(reading.resources) if before.get(ref.vmid) != ref.node])
+
+    def read_status(self) -> t.Optional[t.Sequence[Answer]]:
+        try:
+            return t.cast("t.Sequence[Answer]", self._session.get("cluster/status"))
+        except DeniedError:
+            return None
+
+    def read_guests(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, ReadGuest]:
+        silent: t.Dict[str, Exception] = {}
+        read = self._session.each(lambda ref: self._read_guest(ref, silent), guests)
+        return {ref.vmid: answer for ref, answer in zip(guests, read)}
+
+    def _read_guest(self, guest: GuestRef, silent: t.Dict[str, Exception]) -> ReadGuest:
+        """The config; a host that once did not answer (`silent`) is not asked again, for each time-out takes 30 s."""
+        if guest.node in silent:
+            return silent[guest.node]
+        try:
+            items = self._session.get(_guest_path(guest, "pending"))
+            raw_keys = self._session.get(_guest_path(guest, "config")).get("lxc") or () if guest.type == "lxc" else ()
+            return from_pending_answer(items, raw_keys)
+        except MissingGuestError as e:
+            return e
+        except (UnreachableError, UncertainError) as e:
+            silent[guest.node] = e
+            return e
+
+    def running(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, bool]:
+        states = self._session.each(lambda ref: self._session.get(_guest_path(ref, "status", "current")), guests)
+        return {ref.vmid: state.get("status") == "running" for ref, state in zip(guests, states)}
+
+    def refuse_keys(self, wanted: t.Mapping[int, t.Sequence[str]]) -> t.Optional[str]:
+        login = self._session.login
+        if login.may_set_root_keys:
+            return None
+        refusal = root_only_refusal(wanted, login.label)
+        if refusal:
+            return refusal
+        permissions = self._permissions()
+        for vmid in sorted(wanted):
+            if permissions is not None and lacks(permissions, CPU_PRIVILEGE, vmid) and self._really_lacks(vmid):
+                return (
+                    f"The plan sets {', '.join(wanted[vmid])} of guest {vmid}, but {login.label} lacks the privilege {CPU_PRIVILEGE} on "
+                    f"/vms/{vmid}; grant it, or use another login (nothing was written)."
+                )
+        return None
+
+    def _really_lacks(self, vmid: int) -> bool:
+        """Ask PVE about this guest alone, for the overall list leaves out paths without an entry of their own."""
+        return lacks(self._session.get("access/permissions", path=f"/vms/{vmid}"), CPU_PRIVILEGE, vmid)
+
+    def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
+        data = dict(values)
+        if delete:
+            data["delete"] = ",".join(delete)
+        if digest:
+            data["digest"] = digest
+        self._session.put(_guest_path(guest, "config"), data)
+
+
+def _guest_path(guest: GuestRef, *rest: str) -> str:
+    return path("nodes", guest.node, guest.type, guest.vmid, *rest)
+
+
+def _refs(resources: t.Iterable[Answer]) -> t.List[GuestRef]:
+    return sorted(
+        (GuestRef(int(item["vmid"]), str(item["node"]), str(item["type"])) for item in resources),
+        key=lambda ref: ref.vmid,
+    )
+
+
+def _properties(value: t.Any) -> t.Mapping[str, t.Any]:
+    """A property string of datacenter.cfg, which the API has taken apart already."""
+    return value if isinstance(value, dict) else {}
+
+
+def _major(version: str) -> int:
+    digits = version.split(".", 1)[0]
+    return int(digits) if digits.isdigit() else 0
