@@ -245,7 +245,7 @@ ansible_facts:
           returned: always
           sample: ["0,32", "1,33", "2,34", "3,35"]
         core_types:
-          description: CPUs of the C(performance) and the C(efficiency) cores of a hybrid processor, V(null) where all cores are of one type.
+          description: CPUs of the C(performance) and C(efficiency) cores of a hybrid processor, V(null) where all cores are of one type.
           type: dict
           returned: always
           sample: {"performance": "0-15", "efficiency": "16-31"}

@@ -23,15 +23,15 @@ def read_cpufreq(tree: Tree, online: int) -> t.Optional[t.List[Facts]]:
     where the driver has no such switch. A policy that has lost all its CPUs is left out.
     """
     settings: t.Dict[t.Tuple[t.Any, ...], int] = {}
-    folders = _policy_folders(tree)
     boost = _boost(tree)
-    for folder, fallback in folders:
+    policies = _policy_folders(tree)
+    for folder, fallback in policies:
         cpus = _policy_cpus(tree, folder, fallback) & online
         if cpus:
             key = _policy_settings(tree, folder, boost)
             settings[key] = settings.get(key, 0) | cpus
     groups = sorted(settings.items(), key=lambda item: lowest(item[1]))
-    return [_as_facts(key, cpus) for key, cpus in groups] if folders else None
+    return [_as_facts(key, cpus) for key, cpus in groups] if policies else None
 
 
 def _policy_folders(tree: Tree) -> t.List[t.Tuple[str, int]]:
@@ -45,19 +45,17 @@ def _policy_folders(tree: Tree) -> t.List[t.Tuple[str, int]]:
 
 def _policy_cpus(tree: Tree, folder: str, fallback: int) -> int:
     words = tree.words(f"{folder}/affected_cpus")
-    if words is None:
-        return 1 << fallback
-    return mask_of(tree.as_number(word, f"{folder}/affected_cpus") for word in words)
+    return 1 << fallback if words is None else mask_of(int(word) for word in words if word.isdigit())
 
 
 def _policy_settings(tree: Tree, folder: str, boost: t.Optional[bool]) -> t.Tuple[t.Any, ...]:
     epps = tree.words(f"{folder}/energy_performance_available_preferences")
     own_boost = tree.text(f"{folder}/boost")
     return (
-        tree.text(f"{folder}/scaling_driver"),
-        tree.text(f"{folder}/scaling_governor"),
+        tree.word(f"{folder}/scaling_driver"),
+        tree.word(f"{folder}/scaling_governor"),
         tuple(tree.words(f"{folder}/scaling_available_governors") or ()),
-        tree.text(f"{folder}/energy_performance_preference"),
+        tree.word(f"{folder}/energy_performance_preference"),
         None if epps is None else tuple(epps),
         tree.loose_number(f"{folder}/scaling_min_freq"),
         tree.loose_number(f"{folder}/scaling_max_freq"),

@@ -64,6 +64,10 @@ class Tree:
             os.close(fd)
         return data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
+    def word(self, path: str) -> t.Optional[str]:
+        """A file's text; None if missing, unreadable or empty."""
+        return self._read(path, None) or None
+
     def words(self, path: str) -> t.Optional[t.List[str]]:
         """A file's words; None if missing or unreadable."""
         text = self.text(path)

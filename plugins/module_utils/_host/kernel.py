@@ -27,16 +27,22 @@ _PSI_LINE = re.compile(r"^(some|full)\s+(.*)$", re.MULTILINE)
 
 def read_node_name(tree: Tree) -> t.Optional[str]:
     """The kernel's node name without its domain, as Proxmox VE names its hosts (PVE/INotify.pm, nodename)."""
-    name = os.uname().nodename if tree.live else tree.text("proc/sys/kernel/hostname")
+    name = os.uname().nodename if tree.live else tree.word("proc/sys/kernel/hostname")
     return (name or "").split(".")[0] or None
 
 
 def read_kernel(tree: Tree) -> Facts:
     """release, and cmdline_isolation with the isolation parameters that are present (a parameter without value is '')."""
     return {
-        "release": os.uname().release if tree.live else tree.text("proc/sys/kernel/osrelease"),
+        "release": os.uname().release if tree.live else tree.word("proc/sys/kernel/osrelease") or _release(tree),
         "cmdline_isolation": _cmdline_isolation(tree.words("proc/cmdline")),
     }
+
+
+def _release(tree: Tree) -> t.Optional[str]:
+    """From `Linux version 6.14.8-2-pve (builder) ...`, which captures have more often than proc/sys."""
+    words = tree.words("proc/version") or []
+    return words[2] if words[:2] == ["Linux", "version"] and len(words) > 2 else None
 
 
 def _cmdline_isolation(words: t.Optional[t.Sequence[str]]) -> t.Optional[t.Dict[str, str]]:
@@ -50,7 +56,7 @@ def read_processor(tree: Tree) -> Facts:
     """architecture, vendor and model, each null where neither the kernel nor proc/cpuinfo says."""
     info = _cpuinfo(tree)
     return {
-        "architecture": os.uname().machine if tree.live else tree.text("proc/sys/kernel/arch") or _architecture(info),
+        "architecture": os.uname().machine if tree.live else tree.word("proc/sys/kernel/arch") or _architecture(info),
         "vendor": info.get("vendor_id") or info.get("CPU implementer"),
         "model": info.get("model name") or info.get("cpu") or info.get("Processor"),
     }

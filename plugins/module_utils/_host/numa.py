@@ -46,16 +46,17 @@ class NumaNode:
 
 def read_numa_nodes(tree: Tree, online: int) -> t.List[NumaNode]:
     """The online NUMA nodes by id; without a NUMA directory NUMA node 0 has all online CPUs and all memory."""
-    folders = tree.numbered(NODE, "node")
-    if not folders:
-        memory, free = _memory(tree, "proc/meminfo")
-        return [NumaNode(0, online, memory, free, None, _hugepages(tree, "sys/kernel/mm/hugepages"))]
+    folders = tree.numbered(NODE, "node") or []
     listed = tree.cpulist(f"{NODE}/online")
     ids = folders if listed is None else list(cpus_of(listed))
-    gpus = _gpu_nodes(tree)
-    return [_read_numa_node(tree, number, ids, online) for number in folders if number in ids and number not in gpus] or [
-        NumaNode(0, online)
-    ]
+    hidden = _gpu_nodes(tree)
+    shown = [number for number in folders if number in ids and number not in hidden]
+    return [_read_numa_node(tree, number, ids, online) for number in shown] or [_whole_host(tree, online)]
+
+
+def _whole_host(tree: Tree, online: int) -> NumaNode:
+    memory, free = _memory(tree, "proc/meminfo")
+    return NumaNode(0, online, memory, free, None, _hugepages(tree, "sys/kernel/mm/hugepages"))
 
 
 def _gpu_nodes(tree: Tree) -> t.Set[int]:

@@ -34,9 +34,9 @@ def _read_device(tree: Tree, address: str) -> Facts:
     local_cpus = tree.cpus(folder, ("local_cpulist",), ("local_cpus",))
     return {
         "address": address,
-        "class": tree.text(f"{folder}/class"),
-        "vendor": tree.text(f"{folder}/vendor"),
-        "device": tree.text(f"{folder}/device"),
+        "class": tree.word(f"{folder}/class"),
+        "vendor": tree.word(f"{folder}/vendor"),
+        "device": tree.word(f"{folder}/device"),
         "driver": tree.link_name(f"{folder}/driver") if "driver" in names else None,
         "numa_node": None if numa_node is None or numa_node < 0 else numa_node,
         "local_cpus": None if local_cpus is None else format_cpulist(local_cpus),

@@ -38,7 +38,7 @@ __all__ = [
 MODELS: t.Dict[str, Model] = {model.name: model for model in (*machines(), *odd_models())}
 
 
-def write_tree(model: t.Union[str, Model], directory: t.Union[str, os.PathLike]) -> Path:
+def write_tree(model: t.Union[str, Model], directory: t.Union[str, os.PathLike[str]]) -> Path:
     """Write the tree of a model, or of the model with that name, below `directory` and return it.
 
     `directory` is made if absent and has to be empty otherwise (FileExistsError). An unknown name is a KeyError.

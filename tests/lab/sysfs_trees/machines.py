@@ -195,9 +195,7 @@ def big_little() -> Model:
 
 def power9_smt8() -> Model:
     """NUMA nodes 0 and 8, as POWER firmware numbers them."""
-    cores = tuple(
-        Core(cpus=adjacent(c, 20, 8), package=c // 10 * 8, numa_node=c // 10 * 8, l3=c // 2, l2=f"{c // 2}") for c in range(20)
-    )
+    cores = tuple(Core(cpus=adjacent(c, 20, 8), package=c // 10 * 8, numa_node=c // 10 * 8, l3=c // 2, l2=f"{c // 2}") for c in range(20))
     return Model(
         name="power9-smt8",
         description="two POWER9 with SMT8: NUMA nodes 0 and 8, L2 and L3 per pair of cores, siblings adjacent",
@@ -205,9 +203,7 @@ def power9_smt8() -> Model:
         numa_nodes=(NumaNode(0, 260740, 250000), NumaNode(8, 261701, 255000)),
         distances=flat_distances(2, 40),
         processor=Processor(architecture="ppc64le", vendor="IBM", model="POWER9, altivec supported", l2_kib=512, l3_kib=10240),
-        cpufreq=tuple(
-            CpufreqPolicy(adjacent(quad, 5, 32), "powernv-cpufreq", min_khz=2300000, max_khz=3800000) for quad in range(5)
-        ),
+        cpufreq=tuple(CpufreqPolicy(adjacent(quad, 5, 32), "powernv-cpufreq", min_khz=2300000, max_khz=3800000) for quad in range(5)),
     )
 
 

@@ -44,7 +44,7 @@ def hex_mask(cpus: t.Iterable[int], width: int) -> str:
 class _Writer:
     """Files below one directory; makes each folder once."""
 
-    def __init__(self, directory: t.Union[str, os.PathLike], model: Model) -> None:
+    def __init__(self, directory: t.Union[str, os.PathLike[str]], model: Model) -> None:
         self.root = os.fspath(directory)
         self.model = model
         self.width = max(model.present) + 1
@@ -88,7 +88,7 @@ class _Writer:
             self._made.add(folder)
 
 
-def write_model(model: Model, directory: t.Union[str, os.PathLike]) -> Path:
+def write_model(model: Model, directory: t.Union[str, os.PathLike[str]]) -> Path:
     """Write all files of `model` below `directory` (made if absent, else empty). Returns the directory."""
     if os.path.isdir(directory) and os.listdir(directory):
         raise FileExistsError(f"{os.fspath(directory)} is not empty; name a new directory for the tree of {model.name}.")
