@@ -20,7 +20,7 @@ LINK := $(TREE)/proxmox
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test units integration test-captures test-long test-host bench lint sanity build clean
+.PHONY: help setup demo test units integration test-captures test-long test-host bench lint format sanity build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,10 @@ bench: $(TESTING) $(LINK) ## how long the engine takes, and how good its plans a
 
 lint: $(LINTING) $(LINK) ## the quality gates
 	@$(BIN)/python tests/tools/lint.py
+
+format: $(LINTING) ## ruff: the order of imports and the layout of the code
+	@$(BIN)/ruff check --quiet --select I --fix
+	@$(BIN)/ruff format --quiet
 
 sanity: $(LINTING) $(LINK) ## ansible-test sanity alone
 	@$(BIN)/python tests/tools/lint.py sanity

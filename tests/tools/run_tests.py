@@ -17,10 +17,11 @@ import subprocess
 import sys
 import time
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
-import ansible_test
+import run_ansible_test
+from pythons import find_pythons
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / ".cache" / "results"
@@ -77,13 +78,13 @@ def pytest_ansible() -> Count:
 
 def pythons() -> Count:
     """The unit tests under ansible-test: modules and their utilities on each Python, the rest where Ansible itself runs."""
-    found = ansible_test.find_pythons()
+    found = find_pythons()
     print(f"Pythons found: {', '.join(found)}", flush=True)
-    junit = ansible_test.COPY / "tests" / "output" / "junit"
+    junit = run_ansible_test.COPY / "tests" / "output" / "junit"
     shutil.rmtree(junit, ignore_errors=True)
     counted = Count()
     for version in found:
-        code = ansible_test.run(["units", "--venv", "--python", version, "--num-workers", "2"], found)
+        code = run_ansible_test.run(["units", "--venv", "--python", version, "--num-workers", "2"], found)
         reports = sorted(junit.glob(f"python{version}-*.xml"))
         this = sum(map(count, reports), Count())
         counted += this if reports and (code == 0) == (this.failed == 0) else this + Count(failed=1)
