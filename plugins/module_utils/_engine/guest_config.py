@@ -24,18 +24,21 @@ from .guest import CELL_KEYS, CELL_POLICIES, Config, Pending, parse_properties
 
 PASSWORD_MASK = "**********"  # what the API shows instead of cipassword
 
-_BOOLEANS = frozenset(
-    "acpi allow-ksm autostart ciupgrade debug console freeze keephugepages kvm localtime numa onboot protection reboot tablet tdf "
-    "template unprivileged".split()
-)
-_INTEGERS = frozenset("balloon cores cpuunits migrate_speed shares smp snaptime sockets swap tty vcpus".split())
+_BOOLEANS = frozenset((
+    "acpi", "allow-ksm", "autostart", "ciupgrade", "console", "debug", "freeze", "keephugepages", "kvm", "localtime", "numa",
+    "onboot", "protection", "reboot", "tablet", "tdf", "template", "unprivileged"
+))  # fmt: skip
+_INTEGERS = frozenset((
+    "balloon", "cores", "cpuunits", "migrate_speed", "shares", "smp", "snaptime", "sockets", "swap", "tty", "vcpus"
+))  # fmt: skip
 _NUMBERS = frozenset(("cpulimit", "migrate_downtime"))
-_VM_TEXTS = frozenset(
-    "affinity agent amd-sev arch args audio0 bios boot bootdisk cdrom cicustom cipassword citype ciuser cpu description efidisk0 "
-    "hookscript hotplug hugepages import-working-storage intel-tdx ivshmem keyboard lock machine memory meta name nameserver ostype "
-    "parent rng0 running-nets-host-mtu runningcpu runningmachine scsihw searchdomain smbios1 spice_enhancements sshkeys startdate "
-    "startup tags tpmstate0 vga vmgenid vmstate vmstatestorage watchdog".split()
-)
+_VM_TEXTS = frozenset((
+    "affinity", "agent", "amd-sev", "arch", "args", "audio0", "bios", "boot", "bootdisk", "cdrom", "cicustom", "cipassword", "citype",
+    "ciuser", "cpu", "description", "efidisk0", "hookscript", "hotplug", "hugepages", "import-working-storage", "intel-tdx",
+    "ivshmem", "keyboard", "lock", "machine", "memory", "meta", "name", "nameserver", "ostype", "parent", "rng0",
+    "running-nets-host-mtu", "runningcpu", "runningmachine", "scsihw", "searchdomain", "smbios1", "spice_enhancements", "sshkeys",
+    "startdate", "startup", "tags", "tpmstate0", "vga", "vmgenid", "vmstate", "vmstatestorage", "watchdog"
+))  # fmt: skip
 _VM_KEYS = _BOOLEANS | _INTEGERS | _NUMBERS | _VM_TEXTS
 _VM_NUMBERED = re.compile(r"^(ide|scsi|virtio|sata|net|usb|parallel|serial|hostpci|ipconfig|unused|virtiofs)\d+$", re.ASCII)
 

@@ -158,8 +158,12 @@ class Session:
             return LoginError(f"The login {login.user} needs a second factor; give api_otp, or use an API token, which needs none.")
         code = re.search(r"code: (\d+)", words)
         if code and code.group(1) == "401":
-            return LoginError(f"PVE at {login.address} refuses the login of {login.user}; check api_user (with its realm) and api_password.")
-        return UnreachableError(f"PVE at {login.address} cannot log in {login.user} (status {code.group(1) if code else 'unknown'}); check the host.")
+            return LoginError(
+                f"PVE at {login.address} refuses the login of {login.user}; check api_user (with its realm) and api_password."
+            )
+        return UnreachableError(
+            f"PVE at {login.address} cannot log in {login.user} (status {code.group(1) if code else 'unknown'}); check the host."
+        )
 
     def _request(self, method: str, call: str, params: t.Dict[str, t.Any]) -> t.Any:
         what = f"{method} /{call}"
@@ -188,20 +192,26 @@ class Session:
             words = "; ".join(f"{key}: {' '.join(str(text).split())}" for key, text in sorted(error.errors.items()))
         failure = refusal(self._without_secrets(words), what, error.status_code)
         if isinstance(failure, LoginError):
-            return LoginError(f"PVE at {self.login.address} does not accept {self.login.label} ({failure.words or 'no reason given'}); check it.")
+            return LoginError(
+                f"PVE at {self.login.address} does not accept {self.login.label} ({failure.words or 'no reason given'}); check it."
+            )
         return failure
 
     def _connection_failure(self, error: OSError, what: str) -> PveError:
         where = self.login.address
         text = self._without_secrets(str(error))
         if isinstance(error, requests.exceptions.SSLError):
-            return PveError(f"The TLS connection to {where} fails ({_reason(text)}); give the CA of the cluster with ca_path, or validate_certs: false.")
+            return PveError(
+                f"The TLS connection to {where} fails ({_reason(text)}); give the CA of the cluster with ca_path, or validate_certs: false."
+            )
         if "CA certificate bundle" in text:
             return PveError(f"The CA bundle for {where} cannot be used ({_reason(text)}); correct ca_path or REQUESTS_CA_BUNDLE.")
         if isinstance(error, requests.exceptions.ReadTimeout) or "Read timed out" in text:
             return ReadTimeoutError(f"PVE at {where} did not answer {what} within api_timeout ({self.login.timeout_s:g} s).")
         if isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in text or "Failed to establish" in text:
-            return UnreachableError(f"The PVE API at {where} cannot be reached ({_reason(text)}); check api_host, api_port and the network.")
+            return UnreachableError(
+                f"The PVE API at {where} cannot be reached ({_reason(text)}); check api_host, api_port and the network."
+            )
         return UncertainError(f"The connection to the PVE API at {where} broke during {what} ({_reason(text)}); run again.")
 
     def _without_secrets(self, text: str) -> str:
@@ -217,7 +227,13 @@ class ReadTimeoutError(UncertainError):
 
 def _reason(text: str) -> str:
     """The last and innermost part of an exception text of requests, which nests several: `[Errno 111] Connection refused`."""
-    for pattern in (r"\[Errno -?\d+\] [^'\")]+", r"certificate verify failed: [^(\"')]+", r"[Tt]imed out", r"(invalid path: \S+)", r"\[SSL[^\]]*\] [^(\"')]+"):
+    for pattern in (
+        r"\[Errno -?\d+\] [^'\")]+",
+        r"certificate verify failed: [^(\"')]+",
+        r"[Tt]imed out",
+        r"(invalid path: \S+)",
+        r"\[SSL[^\]]*\] [^(\"')]+",
+    ):
         match = re.search(pattern, text)
         if match:
             return match.group(0).strip(" ,.")

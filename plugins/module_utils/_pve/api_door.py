@@ -13,11 +13,8 @@ import typing as t
 from .._engine.guest_config import GuestConfig, from_pending_answer
 from .api import Login, Session, path
 from .errors import DeniedError, MissingGuestError, PveError, UncertainError, UnknownCallError, UnreachableError
-from .reading import Answer, GuestRef, Reading, offline_hosts
+from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, offline_hosts
 from .rights import CPU_PRIVILEGE, lacks, root_only_refusal, sees_all_guests
-
-OFFLINE = "its host is offline"
-GONE = "its config is gone; it was deleted or moved while the cluster was read"
 
 ReadGuest = t.Union[GuestConfig, Exception]
 
@@ -34,23 +31,21 @@ class ApiDoor:
         reading = self._read_lists()
         self._refuse_partial_view()
         offline = offline_hosts(reading.status)
-        self._read_configs(reading, [ref for ref in _refs(reading.resources) if ref.node not in offline])
-        reading.unread.update({ref.vmid: (ref.node, OFFLINE) for ref in _refs(reading.resources) if ref.node in offline})
+        self._read_configs(reading, [ref for ref in guest_refs(reading.resources) if ref.node not in offline])
+        reading.unread.update({ref.vmid: (ref.node, OFFLINE) for ref in guest_refs(reading.resources) if ref.node in offline})
         self._follow_moved_guests(reading)
         return reading
 
     def _read_lists(self) -> Reading:
-        version, status, resources, ha_resources, options, mappings = self._session.each(
-            lambda call: call(),
-            [
-                lambda: self._session.get("version"),
-                lambda: self._session.get("cluster/status"),
-                self._resources,
-                lambda: self._session.get("cluster/ha/resources"),
-                lambda: self._session.get("cluster/options"),
-                lambda: self._optional("cluster/mapping/pci"),
-            ],
-        )
+        calls: t.List[t.Callable[[], t.Any]] = [
+            lambda: self._session.get("version"),
+            lambda: self._session.get("cluster/status"),
+            self._resources,
+            lambda: self._session.get("cluster/ha/resources"),
+            lambda: self._session.get("cluster/options"),
+            lambda: self._optional("cluster/mapping/pci"),
+        ]
+        version, status, resources, ha_resources, options, mappings = self._session.each(_call, calls)
         reading = Reading(
             version=str(version["version"]),
             status=status,
@@ -119,9 +114,9 @@ class ApiDoor:
         """A guest that is not where PVE listed it may have been migrated: list again, once, and look there."""
         if not reading.gone:
             return
-        before = {ref.vmid: ref.node for ref in _refs(reading.resources)}
+        before = {ref.vmid: ref.node for ref in guest_refs(reading.resources)}
         reading.resources = self._resources()
-        self._read_configs(reading, [ref for ref in _refs(reading.resources) if before.get(ref.vmid) != ref.node])
+        self._read_configs(reading, [ref for ref in guest_refs(reading.resources) if before.get(ref.vmid) != ref.node])
 
     def read_status(self) -> t.Optional[t.Sequence[Answer]]:
         try:
@@ -152,19 +147,19 @@ class ApiDoor:
         states = self._session.each(lambda ref: self._session.get(_guest_path(ref, "status", "current")), guests)
         return {ref.vmid: state.get("status") == "running" for ref, state in zip(guests, states)}
 
-    def refuse_keys(self, wanted: t.Mapping[int, t.Sequence[str]]) -> t.Optional[str]:
+    def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
         login = self._session.login
         if login.may_set_root_keys:
             return None
         refusal = root_only_refusal(wanted, login.label)
-        if refusal:
+        permissions = None if refusal else self._permissions()
+        if permissions is None:
             return refusal
-        permissions = self._permissions()
-        for vmid in sorted(wanted):
-            if permissions is not None and lacks(permissions, CPU_PRIVILEGE, vmid) and self._really_lacks(vmid):
+        for guest, keys in wanted.items():
+            if lacks(permissions, CPU_PRIVILEGE, guest.vmid) and self._really_lacks(guest.vmid):
                 return (
-                    f"The plan sets {', '.join(wanted[vmid])} of guest {vmid}, but {login.label} lacks the privilege {CPU_PRIVILEGE} on "
-                    f"/vms/{vmid}; grant it, or use another login (nothing was written)."
+                    f"The plan sets {', '.join(keys)} of guest {guest.vmid}, but {login.label} lacks the privilege {CPU_PRIVILEGE} on "
+                    f"/vms/{guest.vmid}; grant it, or use another login (nothing was written)."
                 )
         return None
 
@@ -185,11 +180,8 @@ def _guest_path(guest: GuestRef, *rest: str) -> str:
     return path("nodes", guest.node, guest.type, guest.vmid, *rest)
 
 
-def _refs(resources: t.Iterable[Answer]) -> t.List[GuestRef]:
-    return sorted(
-        (GuestRef(int(item["vmid"]), str(item["node"]), str(item["type"])) for item in resources),
-        key=lambda ref: ref.vmid,
-    )
+def _call(call: t.Callable[[], t.Any]) -> t.Any:
+    return call()
 
 
 def _properties(value: t.Any) -> t.Mapping[str, t.Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .._engine.cpuset import parse_ordered
 from .._engine.errors import GrammarError, PlanError
-from .._engine.guest import CELL_KEYS, LXC_CPUSET_KEYS, format_affinity, parse_cell, truthy
+from .._engine.guest import CELL_KEYS, format_affinity, parse_cell, truthy
 from .reading import GuestRef
 from .rights import BOOLEAN_KEYS, WRITABLE_KEYS
 
@@ -35,7 +35,7 @@ class Change:
 
     @property
     def ref(self) -> GuestRef:
-        return GuestRef(self.vmid, self.node, "lxc" if any(key in LXC_CPUSET_KEYS for key in self.after) else "qemu")
+        return GuestRef(self.vmid, self.node)
 
 
 def changes_of(plan: t.Mapping[str, t.Any], nodes: t.Optional[t.Collection[str]] = None) -> t.List[Change]:
@@ -66,7 +66,7 @@ def _change(entry: t.Mapping[str, t.Any]) -> Change:
 
 def _canonical(vmid: int, key: str, value: t.Any) -> t.Optional[str]:
     """The text to send for a planned value: CPU lists without blanks, booleans as 0/1; None = delete. Raises PlanError."""
-    if key not in WRITABLE_KEYS and key not in LXC_CPUSET_KEYS:
+    if key not in WRITABLE_KEYS:
         raise PlanError(f"The plan sets {key!r} of guest {vmid}, which is no key of a placement; allowed are {', '.join(WRITABLE_KEYS)}.")
     if value is None:
         return None

@@ -112,7 +112,9 @@ _RULES: t.Tuple[Rule, ...] = (
     ),
     (
         re.compile(r"unable to open file '/etc/pve/.*Permission denied|no quorum|cluster not ready"),
-        lambda words, match: NoQuorumError(f"The cluster has no quorum, so that PVE writes nothing ({words}); restore the quorum first.", words),
+        lambda words, match: NoQuorumError(
+            f"The cluster has no quorum, so that PVE writes nothing ({words}); restore the quorum first.", words
+        ),
     ),
     (
         re.compile(r"[Cc]onfiguration file '([^']*)' does not exist"),

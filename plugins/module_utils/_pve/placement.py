@@ -19,7 +19,7 @@ from .._engine.errors import CorepinError, PlanError
 from .._engine.guest import apply_pending, same_effect
 from .._engine.guest_config import GuestConfig
 from .changes import Change
-from .errors import ConflictError, LockedError, MissingGuestError, PveError, UncertainError, UnreachableError
+from .errors import ConflictError, LockedError, MissingGuestError, PveError, UncertainError
 from .reading import Answer, Door, cluster_name, is_quorate, offline_hosts
 
 READ_BACK_S = 15.0  # PVE carries out a request whose client has gone, after up to 10 s of waiting for the guest's lock
@@ -40,7 +40,8 @@ class ApplyError(CorepinError):
 class Step:
     """One change and what is left of it to do: `send` and `delete` are empty where the effect is there already.
 
-    before, after: the planned keys as the next start finds them now, and afterwards (None = absent).
+    before, after: the planned keys as the next start finds them now, and afterwards (None = absent). waits: the value
+    that the guest was last started with is another one, so that a running guest waits for its next start.
     """
 
     change: Change
@@ -48,6 +49,7 @@ class Step:
     after: Values = field(default_factory=dict)
     send: t.Mapping[str, str] = field(default_factory=dict)
     delete: t.Tuple[str, ...] = ()
+    waits: bool = False
     effect: t.Optional[str] = None
     skipped: t.Optional[str] = None
 
@@ -58,6 +60,10 @@ class Step:
     @property
     def keys(self) -> t.List[str]:
         return sorted([*self.send, *self.delete])
+
+    def skip(self, reason: str) -> Step:
+        """This step with nothing to do, for a reason."""
+        return replace(self, after=self.before, send={}, delete=(), effect=None, skipped=reason)
 
     def result(self) -> t.Dict[str, t.Any]:
         """What the module returns about this guest."""
@@ -97,11 +103,11 @@ def prepare(door: Door, changes: t.Sequence[Change], cluster: t.Optional[str], s
     offline = offline_hosts(status or ())
     reachable = [change for change in changes if change.node not in offline]
     read = door.read_guests([change.ref for change in reachable])
-    steps = [_step(change, read[change.vmid]) if change.vmid in read else _skip(change, "its host is offline") for change in changes]
+    steps = [_step(change, read[change.vmid]) if change.vmid in read else Step(change).skip("its host is offline") for change in changes]
     steps = _settle_conflicts(steps, read, skip_conflicts)
     _refuse_whole(door, steps, status)
     steps = _with_effects(door, steps)
-    warnings += [f"Guest {step.change.vmid} on {step.change.node} was skipped: {step.skipped}." for step in steps if step.skipped]
+    warnings += [f"{_about(step)} was skipped: {step.skipped}." for step in steps if step.skipped]
     return Outcome(tuple(steps), (), tuple(warnings))
 
 
@@ -110,35 +116,28 @@ def _check_cluster(status: t.Optional[t.Sequence[Answer]], planned: t.Optional[s
         return ["This login may not read /cluster/status (Sys.Audit on /), so that neither the cluster's name nor its quorum was checked."]
     name = cluster_name(status)
     if planned and name and planned != name:
-        raise PlanError(f"The plan was made for the cluster {planned}, but this one is {name}; make a plan for this one (nothing was written).")
+        raise PlanError(
+            f"The plan was made for the cluster {planned}, but this one is {name}; make a plan for this one (nothing was written)."
+        )
     return []
-
-
-def _skip(change: Change, reason: str) -> Step:
-    return Step(change, before=dict(change.before), after=dict(change.before), skipped=reason)
 
 
 def _step(change: Change, read: t.Union[GuestConfig, Exception]) -> Step:
     """What is to be done for one guest, not looking at digests, locks and rights yet."""
     if isinstance(read, MissingGuestError):
-        return _skip(change, f"it is not on {change.node} any more")
+        return Step(change).skip(f"it is not on {change.node} any more")
     if isinstance(read, Exception):
-        return _skip(change, f"its host does not answer ({str(read).rstrip('.')})")
+        return Step(change).skip(f"its host does not answer ({str(read).rstrip('.')})")
     present = apply_pending(read.config, read.pending)
     differing = [key for key in sorted(change.after) if not same_effect(key, present.get(key), change.after[key])]
     before = {key: present.get(key) for key in sorted(change.after)}
     send = {key: value for key, value in change.after.items() if key in differing and value is not None}
     delete = tuple(key for key in differing if change.after[key] is None and key in present)
-    step = Step(change, before, {**before, **send, **dict.fromkeys(delete)}, send, delete)
-    if step.to_do and read.config.get("lock"):
-        return _skip(change, f"its config is locked ({read.config['lock']})")
-    return step if step.to_do else replace(step, effect=_effect_of_present(change, read))
-
-
-def _effect_of_present(change: Change, read: GuestConfig) -> str:
-    """For a guest that agrees with the plan: whether it still waits for its next start to do so."""
-    stored = all(same_effect(key, read.config.get(key), value) for key, value in change.after.items())
-    return "now" if stored else "pending"
+    waits = not all(same_effect(key, read.config.get(key), value) for key, value in change.after.items())
+    step = Step(change, before, {**before, **send, **dict.fromkeys(delete)}, send, delete, waits)
+    if not step.to_do:
+        return replace(step, effect="pending" if waits else "now")
+    return step.skip(f"its config is locked ({read.config['lock']})") if read.config.get("lock") else step
 
 
 def _settle_conflicts(steps: t.List[Step], read: t.Mapping[int, t.Union[GuestConfig, Exception]], skip: bool) -> t.List[Step]:
@@ -154,14 +153,14 @@ def _settle_conflicts(steps: t.List[Step], read: t.Mapping[int, t.Union[GuestCon
         named = "; ".join(f"guest {vmid}: {reason}" for vmid, reason in sorted(conflicts.items())[:5])
         more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
         raise ConflictError(
-            f"The plan does not fit the cluster any more ({named}{more}); gather and plan again, or skip such guests with on_conflict: skip "
-            "(nothing was written)."
+            f"The plan does not fit the cluster any more ({named}{more}); gather and plan again, or skip such guests with "
+            "on_conflict: skip (nothing was written)."
         )
-    return [_skip(step.change, conflicts[step.change.vmid]) if step.change.vmid in conflicts else step for step in steps]
+    return [step.skip(conflicts[step.change.vmid]) if step.change.vmid in conflicts else step for step in steps]
 
 
 def _refuse_whole(door: Door, steps: t.Sequence[Step], status: t.Optional[t.Sequence[Answer]]) -> None:
-    wanted = {step.change.vmid: step.keys for step in steps if step.to_do}
+    wanted = {step.change.ref: step.keys for step in steps if step.to_do}
     if not wanted:
         return
     if status is not None and not is_quorate(status):
@@ -174,7 +173,9 @@ def _refuse_whole(door: Door, steps: t.Sequence[Step], status: t.Optional[t.Sequ
 def _with_effects(door: Door, steps: t.Sequence[Step]) -> t.List[Step]:
     """When each write takes effect; PVE keeps what it cannot change on a running guest for the next start."""
     running = door.running([step.change.ref for step in steps if step.to_do])
-    return [replace(step, effect="pending" if running[step.change.vmid] else "now") if step.to_do else step for step in steps]
+    return [
+        replace(step, effect="pending" if step.waits and running[step.change.vmid] else "now") if step.to_do else step for step in steps
+    ]
 
 
 def carry_out(door: Door, prepared: Outcome) -> Outcome:
@@ -183,16 +184,21 @@ def carry_out(door: Door, prepared: Outcome) -> Outcome:
     warnings = list(prepared.warnings)
     for position, step in enumerate(prepared.done):
         try:
-            if step.to_do:
-                _write(door, step, warnings)
-        except LockedError as e:
-            step = _skip(step.change, f"its config is locked ({e.lock})")
-            warnings.append(f"Guest {step.change.vmid} on {step.change.node} was skipped: {step.skipped}.")
+            done.append(_carried_out(door, step, warnings) if step.to_do else step)
         except PveError as e:
             left = prepared.done[position:]
             raise ApplyError(_failure(step, e, done, left), Outcome(tuple(done), left, tuple(warnings))) from e
-        done.append(step)
     return Outcome(tuple(done), (), tuple(warnings))
+
+
+def _carried_out(door: Door, step: Step, warnings: t.List[str]) -> Step:
+    """The step after its write; a guest that was locked since it was read is skipped. Raises PveError."""
+    try:
+        _write(door, step, warnings)
+    except LockedError as e:
+        warnings.append(f"{_about(step)} was skipped: its config is locked ({e.lock}).")
+        return step.skip(f"its config is locked ({e.lock})")
+    return step
 
 
 def _failure(step: Step, error: PveError, done: t.Sequence[Step], left: t.Sequence[Step]) -> str:
@@ -206,23 +212,29 @@ def _about(step: Step) -> str:
 
 
 def _write(door: Door, step: Step, warnings: t.List[str]) -> None:
+    deadline = time.monotonic() + READ_BACK_S
     try:
         door.write(step.change.ref, step.send, step.delete, step.change.digest)
     except UncertainError as e:
-        if not _happened(door, step):
-            raise UncertainError(f"{str(e).rstrip('.')}, and reading back shows that the change was not made") from e
-        warnings.append(f"{_about(step)}: the answer was lost ({str(e).rstrip('.')}), but reading back shows that the change was made.")
+        lost = str(e).rstrip(".")
+        if not _happened(door, step, deadline):
+            raise UncertainError(f"{lost}, and reading back shows that the change was not made") from e
+        warnings.append(f"{_about(step)}: {lost}, but reading back shows that the change was made.")
 
 
-def _happened(door: Door, step: Step) -> bool:
-    """Read the guest back until the change shows, or until PVE would have given up. Raises PveError where it cannot."""
-    deadline = time.monotonic() + READ_BACK_S
+def _happened(door: Door, step: Step, deadline: float) -> bool:
+    """Read the guest back until the change shows, or until PVE has given up. Raises UncertainError where it cannot."""
     while True:
-        read = door.read_guests([step.change.ref])[step.change.vmid]
+        try:
+            read = door.read_guests([step.change.ref])[step.change.vmid]
+        except PveError as e:
+            read = e
         if isinstance(read, GuestConfig) and not _step(step.change, read).to_do:
             return True
         if time.monotonic() >= deadline:
-            if isinstance(read, Exception):
-                raise UnreachableError(f"the answer was lost and the config cannot be read back ({str(read).rstrip('.')}); audit this guest")
-            return False
+            if isinstance(read, GuestConfig):
+                return False
+            raise UncertainError(
+                f"the answer to the write was lost and the config cannot be read back ({str(read).rstrip('.')}); audit this guest"
+            )
         time.sleep(READ_BACK_PAUSE_S)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from .._engine.guest_config import GuestConfig
 
 Answer = t.Mapping[str, t.Any]
+OFFLINE = "its host is offline"
+GONE = "its config is gone; it was deleted or moved while the cluster was read"
 CRS_BOOLEANS = ("ha-auto-rebalance", "ha-rebalance-on-start")
 
 
@@ -69,11 +71,17 @@ class Door(t.Protocol):
     def running(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, bool]:
         """Whether each guest runs at this moment."""
 
-    def refuse_keys(self, wanted: t.Mapping[int, t.Sequence[str]]) -> t.Optional[str]:
-        """A sentence where this login may not set one of the keys (by vmid), else None; writes nothing."""
+    def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
+        """A sentence where one of the keys cannot be set through this door, else None; writes nothing."""
 
     def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
         """Set and delete config keys in one step. Raises PveError; UncertainError where it may have happened."""
+
+
+def guest_refs(resources: t.Iterable[Answer]) -> t.List[GuestRef]:
+    """The guests of /cluster/resources, by vmid."""
+    refs = (GuestRef(int(item["vmid"]), str(item["node"]), str(item["type"])) for item in resources)
+    return sorted(refs, key=lambda ref: ref.vmid)
 
 
 def offline_hosts(status: t.Iterable[Answer]) -> t.Set[str]:

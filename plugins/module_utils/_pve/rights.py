@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.guest import PLACEMENT_KEYS
+from .reading import GuestRef
 
 ROOT_ONLY_KEYS = ("affinity", "args", "hookscript", "hugepages", "keephugepages")
 CPU_KEYS = tuple(key for key in PLACEMENT_KEYS if key != "affinity")
@@ -24,13 +25,13 @@ WRITABLE_KEYS = tuple(sorted(ROOT_ONLY_KEYS + CPU_KEYS))
 Permissions = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
-def root_only_refusal(wanted: t.Mapping[int, t.Sequence[str]], login: str) -> t.Optional[str]:
-    """One sentence where keys (by vmid) are among those that only root@pam may set, else None."""
+def root_only_refusal(wanted: t.Mapping[GuestRef, t.Sequence[str]], login: str) -> t.Optional[str]:
+    """One sentence where some of the keys that are to be sent may be set by root@pam alone, else None."""
     guests: t.Dict[str, t.List[int]] = {}
-    for vmid in sorted(wanted):
-        for key in wanted[vmid]:
+    for guest, keys in wanted.items():
+        for key in keys:
             if key in ROOT_ONLY_KEYS:
-                guests.setdefault(key, []).append(vmid)
+                guests.setdefault(key, []).append(guest.vmid)
     if not guests:
         return None
     named = " and ".join(f"{key} of {_listed(guests[key])}" for key in sorted(guests))
