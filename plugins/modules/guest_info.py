@@ -290,7 +290,6 @@ unread:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve.guests import guest_info
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve.options import CONNECTION_OPTIONS, TOGETHER, open_door

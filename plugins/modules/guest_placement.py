@@ -136,7 +136,6 @@ not_applied:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve.changes import changes_of

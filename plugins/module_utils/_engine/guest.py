@@ -46,7 +46,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Guest:
-    """A VM or container as planning sees it: what its config will mean at its next start."""
+    """A VM or container as planning sees it: what its config will mean at its next start.
+
+    vcpus and memory_mib are those of the next start too, while guest_info reports the stored ones.
+    """
 
     vmid: int
     node: str
@@ -97,11 +100,13 @@ def _guest_from_info(info: t.Mapping[str, t.Any]) -> Guest:
     config = {str(key): str(value) for key, value in (info.get("config") or {}).items()}
     if not config:
         config = _config_from_fields(info)
+    pending = {str(key): None if value is None else str(value) for key, value in (info.get("pending") or {}).items()}
+    resized = apply_pending(config, pending)
     return Guest(
         vmid=int(info["vmid"]),
         node=str(info["node"]),
-        vcpus=int(info["vcpus"] or 0),
-        memory_mib=int(info["memory_mib"] or 0),
+        vcpus=config_vcpus(resized) if {"cores", "sockets"} & set(pending) else int(info["vcpus"] or 0),
+        memory_mib=config_memory_mib(resized) if "memory" in pending else int(info["memory_mib"] or 0),
         type=str(info.get("type") or "qemu"),
         name=str(info.get("name") or ""),
         status=str(info.get("status") or "stopped"),
@@ -113,7 +118,7 @@ def _guest_from_info(info: t.Mapping[str, t.Any]) -> Guest:
         ha=info.get("ha") or None,
         digest=info.get("digest") or None,
         config=config,
-        pending={str(k): None if v is None else str(v) for k, v in (info.get("pending") or {}).items()},
+        pending=pending,
         hostpci=tuple(info.get("hostpci") or ()),
         hugepages=None if info.get("hugepages") in (None, "") else str(info["hugepages"]),
     )
@@ -330,4 +335,3 @@ def lxc_cpuset(config: Config) -> t.Optional[str]:
         if config.get(key):
             return config[key]
     return None
-

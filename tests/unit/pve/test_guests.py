@@ -213,3 +213,11 @@ def test_a_disabled_rule_is_listed_but_not_in_force() -> None:
 def test_scheduler_settings_have_one_form() -> None:
     for crs in ({"ha": "static", "ha-rebalance-on-start": 1}, {"ha": "static", "ha-rebalance-on-start": "1"}):
         assert guest_info(reading([], {}, crs=crs))[0]["cluster"]["crs"] == {"ha": "static", "ha-rebalance-on-start": True}
+
+
+def test_planning_counts_the_size_of_the_next_start() -> None:
+    config = GuestConfig({"cores": "2", "memory": "512"}, {"cores": "4", "sockets": "2", "memory": "current=1024"})
+    info, _warnings = guest_info(reading([resource(100)], {100: config}))
+    assert (info["guests"][0]["vcpus"], info["guests"][0]["memory_mib"]) == (2, 512)
+    guest = Guest.from_info(info["guests"][0])
+    assert (guest.vcpus, guest.memory_mib) == (8, 1024)
