@@ -21,7 +21,7 @@ from .cells import cells_of
 from .cpuset import count, cpus_of, format_cpulist, format_ordered
 from .desired import Wanted, differences, pinned_keys, shared_keys
 from .errors import FactsError, PlacementError
-from .existing import Settled, settled, stored_cpus, stored_holding
+from .existing import Settled, settled, spans_hostnodes, stored_cpus, stored_holding
 from .floating import Pool, choose_pool
 from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Holding, Ledger
@@ -93,7 +93,8 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     managed = _managed_guests(board)
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
-    waiting = [pair for pair in pinned if not _keep(board, *pair)]
+    by_certainty = sorted(pinned, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid))
+    waiting = [pair for pair in by_certainty if not _keep(board, *pair)]
     for guest, rule in sorted(waiting, key=_hardest_first):
         _place_pinned(board, guest, rule)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=_hardest_first):
@@ -121,10 +122,10 @@ def _managed_guests(board: _Board) -> t.List[t.Tuple[Guest, Rule]]:
         board.warnings.append(f"Host {name} {why}: nothing is planned for it and its guests.")
     managed = []
     for guest in board.snapshot.guests:
-        if guest.node in unread or _is_node_capacity(guest):
+        if guest.node in unread or describes_host(guest):
             continue
         rule = board.policy.rule_for(guest, board.snapshot.groups)
-        why_not = _not_placeable(guest, rule)
+        why_not = not_placeable(guest, rule)
         if why_not:
             board.skipped.append({"vmid": guest.vmid, "reason": why_not})
         if why_not or rule.cpu_class == "unmanaged":
@@ -136,11 +137,13 @@ def _managed_guests(board: _Board) -> t.List[t.Tuple[Guest, Rule]]:
     return managed
 
 
-def _is_node_capacity(guest: Guest) -> bool:
+def describes_host(guest: Guest) -> bool:
+    """Whether it is karpenter's dummy guest, which belongs into neither books nor reports."""
     return guest.name == _NODE_CAPACITY_NAME and _NODE_CAPACITY_TAG in guest.tags
 
 
-def _not_placeable(guest: Guest, rule: Rule) -> t.Optional[str]:
+def not_placeable(guest: Guest, rule: Rule) -> t.Optional[str]:
+    """Why a guest cannot get what its rule asks for and stays as it is, as the end of a sentence; None where it can."""
     if rule.cpu_class == "unmanaged":
         return None
     if guest.template:
@@ -294,7 +297,7 @@ def _place_shared(board: _Board, guest: Guest, rule: Rule) -> None:
 def _warn_about_floating_guests(board: _Board, managed: t.Sequence[t.Tuple[Guest, Rule]]) -> None:
     placed = {guest.vmid for guest, _rule in managed}
     for name, ledger in board.ledgers.items():
-        guests = [g for g in board.snapshot.guests if g.node == name and not g.template and not _is_node_capacity(g)]
+        guests = [g for g in board.snapshot.guests if g.node == name and not g.template and not describes_host(g)]
         dedicated = 0
         for guest in guests:
             placement = board.placements.get(guest.vmid)
