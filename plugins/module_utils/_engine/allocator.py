@@ -90,7 +90,7 @@ class Room:
     memory_mib: t.Optional[t.Mapping[int, int]] = None
 
     def memory_of(self, numa_node: int) -> t.Optional[int]:
-        return None if self.memory_mib is None else self.memory_mib.get(numa_node)
+        return None if self.memory_mib is None else self.memory_mib.get(numa_node, 0)
 
 
 @dataclass(frozen=True)

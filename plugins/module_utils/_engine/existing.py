@@ -102,11 +102,27 @@ def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserv
     if fresh is None and not cells:
         return None
     chosen = _nearer(cpus, room.host, cells, fresh)
+    return Settled(_vcpu_order(cpus, room.host, chosen, memory_policy), blocked, chosen, _memory_of(chosen, room))
+
+
+def spans_hostnodes(guest: Guest) -> bool:
+    """Whether some cell of the guest is bound to several NUMA nodes together: the kernel then chooses among them."""
+    try:
+        return any(count(cell.hostnodes) > 1 for cell in config_cells(guest.next_config))
+    except GrammarError:
+        return False
+
+
+def _memory_of(cells: t.Sequence[Cell], room: Room) -> t.Dict[int, int]:
+    """MiB by NUMA node id; cells on one NUMA node first, so that those on several find what is left."""
     memory: t.Dict[int, int] = {}
-    for cell in chosen:
-        for numa_node, mib in bound_evenly(cell.memory_mib or 0, cell.hostnodes).items():
+    for cell in sorted(cells, key=lambda cell: count(cell.hostnodes)):
+        free = None
+        if room.memory_mib is not None:
+            free = {numa_node: mib - memory.get(numa_node, 0) for numa_node, mib in room.memory_mib.items()}
+        for numa_node, mib in bound_evenly(cell.memory_mib or 0, cell.hostnodes, free).items():
             memory[numa_node] = memory.get(numa_node, 0) + mib
-    return Settled(_vcpu_order(cpus, room.host, chosen, memory_policy), blocked, chosen, memory)
+    return {numa_node: mib for numa_node, mib in memory.items() if mib}
 
 
 def _allowed_cpus(cpus: int, room: Room, demand: Demand) -> bool:
@@ -156,17 +172,16 @@ def _valid_cells(guest: Guest, room: Room, memory_policy: str) -> t.Tuple[Cell, 
         return ()
     cells = config_cells(guest.next_config)
     vcpus = 0
-    memory: t.Dict[int, int] = {}
+    known = 0
+    for numa_node in room.host.numa_nodes:
+        known |= 1 << numa_node.id
     for index, cell in enumerate(cells):
         if f"numa{index}" not in guest.next_config or not cell.hostnodes or cell.policy != memory_policy:
             return ()
-        if cell.vcpus & vcpus or not cell.memory_mib or cell.memory_mib < 0:
+        if cell.vcpus & vcpus or not cell.memory_mib or cell.memory_mib < 0 or cell.hostnodes & ~known:
             return ()
         vcpus |= cell.vcpus
-        for numa_node, mib in bound_evenly(cell.memory_mib, cell.hostnodes).items():
-            if numa_node not in room.host.numa_node_by_id:
-                return ()
-            memory[numa_node] = memory.get(numa_node, 0) + mib
+    memory = _memory_of(cells, room)
     fits = room.memory_mib is None or all(room.memory_mib.get(i, 0) >= mib for i, mib in memory.items())
     complete = vcpus == (1 << guest.vcpus) - 1 and sum(memory.values()) == guest.memory_mib
     return tuple(cells) if complete and fits else ()

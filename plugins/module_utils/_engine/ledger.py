@@ -135,14 +135,31 @@ def _memory_capacity(host: Host, reservation: Reservation, overcommit: float) ->
     if all(numa_node.memory_mib is None for numa_node in host.numa_nodes):
         return None
     return {
-        n.id: max(0, int((n.memory_mib - reservation.memory_mib_per_numa_node) * overcommit))
+        n.id: max(0, int(((n.memory_mib or 0) - reservation.memory_mib_per_numa_node) * overcommit))
         for n in host.numa_nodes
-        if n.memory_mib
     }
 
 
-def bound_evenly(memory_mib: int, hostnodes: int) -> t.Dict[int, int]:
-    """Memory that is bound to several NUMA nodes together, counted in equal parts; the sum is exact."""
+def bound_evenly(memory_mib: int, hostnodes: int, free: t.Optional[t.Mapping[int, int]] = None) -> t.Dict[int, int]:
+    """Memory that is bound to several NUMA nodes together, by id: in equal parts as far as `free` MiB allow.
+
+    The kernel takes it from any of them, so that what one lacks counts for the others; the sum is exact, and exceeds
+    `free` only where all of them together have too little.
+    """
     ids = list(cpus_of(hostnodes))
-    share, extra = divmod(memory_mib, len(ids))
-    return {numa_node: share + (1 if position < extra else 0) for position, numa_node in enumerate(ids)}
+    parts = _equal_parts(memory_mib, ids)
+    if free is None:
+        return parts
+    capped = {numa_node: min(mib, max(0, free.get(numa_node, 0))) for numa_node, mib in parts.items()}
+    missing = memory_mib - sum(capped.values())
+    for numa_node in ids:
+        more = min(missing, max(0, free.get(numa_node, 0) - capped[numa_node]))
+        capped[numa_node] += more
+        missing -= more
+    capped[ids[0]] += missing
+    return capped
+
+
+def _equal_parts(total: int, keys: t.Sequence[int]) -> t.Dict[int, int]:
+    share, extra = divmod(total, len(keys))
+    return {key: share + (1 if position < extra else 0) for position, key in enumerate(keys)}

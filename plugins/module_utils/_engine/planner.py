@@ -21,7 +21,7 @@ from .cells import cells_of
 from .cpuset import count, cpus_of, format_cpulist, format_ordered
 from .desired import Wanted, differences, pinned_keys, shared_keys
 from .errors import FactsError, PlacementError
-from .existing import Settled, settled, stored_cpus, stored_holding
+from .existing import Settled, settled, spans_hostnodes, stored_cpus, stored_holding
 from .floating import Pool, choose_pool
 from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Holding, Ledger
@@ -93,7 +93,8 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     managed = _managed_guests(board)
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
-    waiting = [pair for pair in pinned if not _keep(board, *pair)]
+    by_certainty = sorted(pinned, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid))
+    waiting = [pair for pair in by_certainty if not _keep(board, *pair)]
     for guest, rule in sorted(waiting, key=_hardest_first):
         _place_pinned(board, guest, rule)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=_hardest_first):

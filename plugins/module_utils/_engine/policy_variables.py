@@ -14,13 +14,17 @@ from .errors import PolicyError
 from .policy import POLICY_KEYS, Policy, nearest
 
 PREFIX = "corepin_"
-# Variables that are no policy: facts, the host's PVE name, and what the role and playbooks take.
+# Variables that are no policy: facts, the host's PVE name, and what the role and playbooks take and set.
 OTHER_VARIABLES = (
     "host",
     "node",
     "hosts",
     "root",
+    "plan",
     "plan_file",
+    "plan_stats",
+    "snapshot",
+    "on_conflict",
     "report_dir",
     "fail_on_drift",
     "api_host",
