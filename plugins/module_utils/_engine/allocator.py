@@ -163,17 +163,35 @@ def choose(room: Room, demand: Demand) -> Choice:
     _check(demand)
     if demand.vcpus == 0:
         return Choice((), 0, ())
-    best: t.Optional[Choice] = None
-    for free in _allowed(room, demand):
-        for way in _ways(demand):
-            choice = _best(room, demand, free, way)
-            if choice and (best is None or choice.rank < best.rank):
-                best = choice
-            if choice and not _spreads(demand):
-                break
+    best = min(_candidates(room, demand), key=lambda choice: choice.rank, default=None)
     if best is None:
         raise _refusal(room, demand)
     return best
+
+
+def alternatives(room: Room, demand: Demand, most: int) -> t.List[Choice]:
+    """Up to `most` choices that share out the CPUs and the memory differently, the best first."""
+    shapes: t.Dict[t.Any, Choice] = {}
+    for choice in sorted(_candidates(room, demand), key=lambda choice: choice.rank):
+        shape = tuple(sorted((len(share.cpus), share.memory_mib) for share in choice.shares))
+        shapes.setdefault(shape, choice)
+    return list(shapes.values())[:most]
+
+
+def _candidates(room: Room, demand: Demand) -> t.Iterator[Choice]:
+    """Choices on as few NUMA nodes as each set of allowed CPUs and each way of taking them makes possible."""
+    for free in _allowed(room, demand):
+        for way in _ways(demand):
+            nodes = _node_rooms(room, free, way)
+            found = False
+            for number in _node_counts(demand, nodes):
+                for choice in _choices(room, demand, nodes, number, way):
+                    found = True
+                    yield choice
+                if found:
+                    break
+            if found and not _spreads(demand):
+                break
 
 
 def _check(demand: Demand) -> None:
@@ -217,18 +235,14 @@ def _allowed(room: Room, demand: Demand) -> t.List[int]:
     return [free & host.performance, free & host.efficiency]
 
 
-def _best(room: Room, demand: Demand, free: int, way: str) -> t.Optional[Choice]:
-    nodes = _node_rooms(room, free, way)
-    for number in _node_counts(demand, nodes):
-        best: t.Optional[Choice] = None
-        for chosen in _node_sets(room.host, nodes, number, demand):
-            for picks in _picks(chosen, demand):
-                choice = _finish(room, demand, chosen, picks, way)
-                if choice and (best is None or choice.rank < best.rank):
-                    best = choice
-        if best:
-            return best
-    return None
+def _choices(
+    room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], number: int, way: str
+) -> t.Iterator[Choice]:
+    for chosen in _node_sets(room.host, nodes, number, demand):
+        for picks in _picks(chosen, demand):
+            choice = _finish(room, demand, chosen, picks, way)
+            if choice:
+                yield choice
 
 
 def _node_rooms(room: Room, free: int, way: str) -> t.List[_NodeRoom]:

@@ -18,7 +18,7 @@ from .allocator import Room
 from .cpuset import count, cpus_of, format_cpulist
 from .errors import PolicyError
 from .policy import Reservation
-from .score import Claim
+from .score import Claim, Least
 from .topology import Host
 
 
@@ -50,6 +50,7 @@ class Ledger:
     def __init__(self, host: Host, reservation: Reservation, overcommit_memory: float = 1.0) -> None:
         self.host = host
         self.reserved = reserved_cpus(host, reservation)
+        self.least = Least(host, self.reserved)
         self.holdings: t.Dict[int, Holding] = {}
         self._capacity = _memory_capacity(host, reservation, overcommit_memory)
         self._reserved_mib = reservation.memory_mib

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .cpuset import count, cpus_of, mask_of, parse_ordered
+from .cpuset import count, mask_of, parse_ordered
 from .existing import stored_holding
 from .guest import Cell, Guest, affinity_order, cell_from_mapping
 from .ledger import Holding, Ledger, bound_evenly
@@ -235,10 +235,6 @@ def largest_free(occupancy: Occupancy) -> t.Tuple[int, int]:
     host = occupancy.host
     zones = max((count(zone.cpus & occupancy.pool) for zone in host.zones), default=0)
     return zones, max((count(numa_node.cpus & occupancy.pool) for numa_node in host.numa_nodes), default=0)
-
-
-def first_of(cpus: int) -> int:
-    return next(cpus_of(cpus), -1)
 
 
 def _union(masks: t.Iterable[int]) -> int:

@@ -16,7 +16,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from . import explain
-from .allocator import Choice, Demand, choose
+from .allocator import Choice, Demand
+from .arrangement import Arrangement, Seat, check_memory
 from .cells import cells_of
 from .cpuset import count, cpus_of, format_cpulist, format_ordered
 from .desired import Wanted, differences, pinned_keys, shared_keys
@@ -27,9 +28,13 @@ from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Holding, Ledger
 from .plan import SCHEMA, sealed
 from .policy import PINNED_CLASSES, Policy, Rule
+from .repair import arrange
 from .score import Vector, score
 from .snapshot import Snapshot
 from .topology import Host
+
+# Trials of the search for better arrangements: in all, and at least for each host.
+TRIALS, MIN_TRIALS = 12000, 300
 
 # karpenter's dummy guest that only describes a host: it never starts and holds nothing.
 _NODE_CAPACITY_NAME, _NODE_CAPACITY_TAG = "node-capacity", "karpenter"
@@ -95,8 +100,7 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
     by_certainty = sorted(pinned, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid))
     waiting = [pair for pair in by_certainty if not _keep(board, *pair)]
-    for guest, rule in sorted(waiting, key=_hardest_first):
-        _place_pinned(board, guest, rule)
+    _place_pinned(board, waiting)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=_hardest_first):
         _place_local(board, guest, rule)
     for guest, rule in managed:
@@ -118,8 +122,7 @@ def _managed_guests(board: _Board) -> t.List[t.Tuple[Guest, Rule]]:
     if unread and board.policy.partial == "refuse":
         name, why = next(iter(unread.items()))
         raise FactsError(f"Host {name} {why}; add it to the inventory and gather its facts, or set corepin_partial to freeze.")
-    for name, why in unread.items():
-        board.warnings.append(f"Host {name} {why}: nothing is planned for it and its guests.")
+    board.warnings.extend(board.snapshot.host_warnings)
     managed = []
     for guest in board.snapshot.guests:
         if guest.node in unread or describes_host(guest):
@@ -208,32 +211,35 @@ def _holding(guest: Guest, stay: Settled) -> Holding:
     return Holding(guest.vcpus, cpus, stay.blocked, stay.memory, floating)
 
 
-def _place_pinned(board: _Board, guest: Guest, rule: Rule) -> None:
-    ledger = board.ledgers[guest.node]
-    demand = _demand(guest, rule, ledger.host)
+def _place_pinned(board: _Board, waiting: t.Sequence[t.Tuple[Guest, Rule]]) -> None:
+    """Places for guests with CPUs of their own that have none yet, host by host."""
+    by_host: t.Dict[str, t.List[t.Tuple[Guest, Rule]]] = {}
+    for guest, rule in waiting:
+        by_host.setdefault(guest.node, []).append((guest, rule))
+    for name, pairs in sorted(by_host.items()):
+        ledger = board.ledgers[name]
+        arrangement = Arrangement(ledger, [Seat(g.vmid, _demand(g, r, ledger.host), g.memory_mib) for g, r in pairs])
+        arrange(arrangement, max(MIN_TRIALS, TRIALS // len(board.ledgers)))
+        for guest, rule in pairs:
+            _seat(board, guest, rule, arrangement)
+
+
+def _seat(board: _Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> None:
+    ledger = arrangement.ledger
+    if guest.vmid in arrangement.refusals:
+        board.refuse(guest, arrangement.refusals[guest.vmid])
+        return
+    choice = arrangement.choices[guest.vmid]
     try:
-        _check_total_memory(ledger, guest)
-        choice = choose(ledger.room(), demand)
-        cells = _cells(ledger.host, choice, rule, demand)
+        cells = _cells(ledger.host, choice, rule, arrangement.seats[guest.vmid].demand)
     except PlacementError as e:
+        ledger.release(guest.vmid)
         board.refuse(guest, e)
         return
-    floating = guest.memory_mib - sum(choice.memory.values())
-    ledger.hold(guest.vmid, Holding(guest.vcpus, choice.mask, choice.blocked, choice.memory, floating))
     wanted = pinned_keys(choice.cpus, cells, guest, rule.hugepages)
     reason = explain.chosen(ledger.host, choice)
     board.placements[guest.vmid] = Placement(guest, rule, choice.cpus, cells, wanted, reason)
     _note_move(board, guest, choice.mask)
-
-
-def _check_total_memory(ledger: Ledger, guest: Guest) -> None:
-    free = ledger.memory_total_free_mib
-    if free is not None and free < guest.memory_mib:
-        raise PlacementError(
-            f"{guest.memory_mib} MiB of memory are asked for, but host {ledger.host.node} has {max(0, free)} MiB that no guest "
-            "and no reservation claims; lower the guest's memory or free some.",
-            rule="too_little_memory",
-        )
 
 
 def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:
@@ -259,7 +265,7 @@ def _place_local(board: _Board, guest: Guest, rule: Rule) -> None:
     present, _warnings = stored_cpus(guest, ledger.host)
     memory_mib = 0 if rule.memory == "none" else guest.memory_mib
     try:
-        _check_total_memory(ledger, guest)
+        check_memory(ledger, guest.memory_mib)
         cpus, numa_node = choose_pool(ledger.room(), _pool(ledger), guest.vcpus, memory_mib, loads, present)
     except PlacementError as e:
         board.refuse(guest, e)

@@ -179,11 +179,11 @@ class Policy:
         return self.reserved_hosts.get(host, self.reserved_default)
 
 
-def nearest(name: str, known: t.Iterable[str]) -> str:
-    """The known name that a misspelt one most likely means, as a hint: `did you mean siblings?`"""
+def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
+    """The known name that a misspelt one most likely means, as a hint: `did you mean siblings?`; `prefix` goes before each."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}."
+    return f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(prefix + known_name for known_name in names)}."
 
 
 def _known(mapping: t.Mapping[str, t.Any], known: t.Sequence[str], what: str) -> None:

@@ -84,8 +84,8 @@ def _policy_variables(variables: Variables, host: str) -> t.Iterator[t.Tuple[str
             yield key, variables[variable]
         elif key not in OTHER_VARIABLES:
             where = f" of host {host}" if host else ""
-            known = [PREFIX + name for name in POLICY_KEYS + OTHER_VARIABLES]
-            raise PolicyError(f"The variable {variable}{where} is not known; {nearest(variable, known)}")
+            hint = nearest(key, POLICY_KEYS + OTHER_VARIABLES, PREFIX)
+            raise PolicyError(f"The variable {variable}{where} is not known; {hint}")
 
 
 def _fold_reserved(policy: t.Dict[str, t.Any], value: t.Any, host: str) -> None:

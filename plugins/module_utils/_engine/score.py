@@ -90,10 +90,10 @@ def score(host: Host, claims: t.Iterable[Claim], unplaced_vcpus: int = 0, reserv
     least = Least(host, reserved)
     numa = package = l3 = 0
     for claim in held:
-        least_numa, least_package, least_l3 = least.spans(claim.vcpus, claim.memory_mib if claim.memory else 0)
-        numa += max(0, _numa_span(host, claim) - least_numa)
-        package += max(0, _span(host.packages, claim.cpus) - least_package)
-        l3 += max(0, _span(host.l3_domains, claim.cpus) - least_l3)
+        excess = least.excess(claim)
+        numa += excess[0]
+        package += excess[1]
+        l3 += excess[2]
     shared_core, orphan = _core_use(host, held, reserved)
     return Vector(unplaced_vcpus, numa, package, l3, shared_core, orphan, _open_l3(host, held, reserved), moves)
 
@@ -134,6 +134,7 @@ class Least:
     """The fewest NUMA nodes, packages and L3 domains that could hold a guest on the host when it is empty."""
 
     def __init__(self, host: Host, reserved: int = 0) -> None:
+        self._host = host
         self._numa_cpus = _largest_first(n.cpus & ~reserved for n in host.numa_nodes)
         self._numa_memory = sorted((n.memory_mib or 0 for n in host.numa_nodes), reverse=True)
         self._packages = _largest_first(p.cpus & ~reserved for p in host.packages)
@@ -150,6 +151,15 @@ class Least:
                 _fewest(vcpus, self._l3),
             )
         return self._known[key]
+
+    def excess(self, claim: Claim) -> t.Tuple[int, int, int]:
+        """How many NUMA nodes, packages and L3 domains more than that a guest touches."""
+        numa, package, l3 = self.spans(claim.vcpus, claim.memory_mib if claim.memory else 0)
+        return (
+            max(0, _numa_span(self._host, claim) - numa),
+            max(0, _span(self._host.packages, claim.cpus) - package),
+            max(0, _span(self._host.l3_domains, claim.cpus) - l3),
+        )
 
 
 def _largest_first(masks: t.Iterable[int]) -> t.List[int]:

@@ -65,6 +65,22 @@ class Snapshot:
             if name not in self.hosts or not self.online.get(name, True)
         }
 
+    @property
+    def host_warnings(self) -> t.List[str]:
+        """Sentences about hosts that are left alone, and about facts of hosts that the cluster does not have."""
+        warnings = []
+        for name, why in self.unread_hosts.items():
+            warning = f"Host {name} {why}, so that nothing is planned for it and its guests"
+            known = self.online.get(name, True)
+            warnings.append(f"{warning}; put it into the inventory by that name, or see why it was not read." if known else f"{warning}.")
+        for name in self.hosts:
+            if self.online and name not in self.online:
+                warnings.append(
+                    f"Host {name} was read, but the cluster has no host of that name ({', '.join(sorted(self.online))}); set corepin_node to "
+                    "its name in PVE."
+                )
+        return warnings
+
 
 def build(hostvars: Document, guest_info: t.Any, groups: t.Optional[Document]) -> t.Dict[str, t.Any]:
     """Put a snapshot together from `corepin_host` facts, the result of guest_info and inventory groups.

@@ -1,0 +1,137 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests of one host that may still be placed otherwise, and what trying another arrangement gives.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .allocator import Choice, Demand, Room, alternatives, choose
+from .errors import PlacementError
+from .ledger import Holding, Ledger
+from .score import Claim, Vector, rank, score
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A guest that can be placed: what it asks for, and all its memory whether bound or not."""
+
+    vmid: int
+    demand: Demand
+    memory_mib: int
+
+    def holding(self, choice: Choice) -> Holding:
+        bound = choice.memory
+        return Holding(self.demand.vcpus, choice.mask, choice.blocked, bound, self.memory_mib - sum(bound.values()))
+
+
+def hardest_first(seat: Seat) -> t.Tuple[t.Any, ...]:
+    strict = seat.demand.isolated or seat.demand.siblings == "require"
+    return (not strict, -seat.demand.vcpus, -seat.memory_mib, seat.vmid)
+
+
+_State = t.Tuple[t.Dict[int, Holding], t.Dict[int, Choice], t.Dict[int, PlacementError]]
+
+
+class Arrangement:
+    """Seats and where they are: `choices` by vmid, and `refusals` for those that found no place."""
+
+    def __init__(self, ledger: Ledger, seats: t.Iterable[Seat]) -> None:
+        self.ledger = ledger
+        self.seats = {seat.vmid: seat for seat in seats}
+        self.choices: t.Dict[int, Choice] = {}
+        self.refusals: t.Dict[int, PlacementError] = {}
+        self.trials = 0
+
+    def add(self, seat: Seat, choice: Choice) -> None:
+        """Enter a guest that already has its place."""
+        self.seats[seat.vmid] = seat
+        self.choices[seat.vmid] = choice
+        self.ledger.hold(seat.vmid, seat.holding(choice))
+
+    def put(self, vmid: int, within: t.Optional[t.Collection[int]] = None) -> bool:
+        """Give the guest the best place that is free, if asked only `within` these NUMA nodes."""
+        seat = self.seats[vmid]
+        self.trials += 1
+        try:
+            check_memory(self.ledger, seat.memory_mib)
+            choice = choose(_narrowed(self.ledger.room(), within), seat.demand)
+        except PlacementError as e:
+            self.refusals[vmid] = e
+            return False
+        self.refusals.pop(vmid, None)
+        self.choices[vmid] = choice
+        self.ledger.hold(vmid, seat.holding(choice))
+        return True
+
+    def alternatives(self, vmid: int, most: int) -> t.List[Choice]:
+        """Ways to place the guest in what is free now that differ in how they share it out, the best first."""
+        self.trials += most
+        return alternatives(self.ledger.room(), self.seats[vmid].demand, most)
+
+    def take_out(self, vmids: t.Iterable[int]) -> None:
+        for vmid in vmids:
+            self.choices.pop(vmid, None)
+            self.refusals.pop(vmid, None)
+            self.ledger.release(vmid)
+
+    def put_all(self, vmids: t.Iterable[int]) -> bool:
+        """Put guests one after the other; whether all of them found a place."""
+        return all([self.put(vmid) for vmid in vmids])
+
+    def state(self) -> _State:
+        return dict(self.ledger.holdings), dict(self.choices), dict(self.refusals)
+
+    def restore(self, state: _State) -> None:
+        holdings, choices, refusals = state
+        self.ledger.holdings = dict(holdings)
+        self.choices = dict(choices)
+        self.refusals = dict(refusals)
+
+    def vector(self) -> Vector:
+        unplaced = sum(self.seats[vmid].demand.vcpus for vmid in self.refusals)
+        return score(self.ledger.host, self.ledger.claims(), unplaced, self.ledger.reserved)
+
+    def quality(self) -> t.Tuple[int, ...]:
+        return rank(self.vector())
+
+    def excess(self, vmid: int) -> t.Tuple[int, int, int]:
+        """(NUMA nodes, packages, L3 domains) that the guest touches above the least on the empty host."""
+        return self.ledger.least.excess(self.claim(vmid))
+
+    def claim(self, vmid: int) -> Claim:
+        return self.ledger.holdings[vmid].claim()
+
+    def numa_nodes(self, vmid: int) -> t.FrozenSet[int]:
+        """The NUMA nodes that hold CPUs or memory of the guest."""
+        choice = self.choices[vmid]
+        return frozenset(share.numa_node for share in choice.shares)
+
+
+def check_memory(ledger: Ledger, memory_mib: int) -> None:
+    """Raise PlacementError unless the host as a whole has `memory_mib` left."""
+    free = ledger.memory_total_free_mib
+    if free is not None and free < memory_mib:
+        raise PlacementError(
+            f"{memory_mib} MiB of memory are asked for, but host {ledger.host.node} has {max(0, free)} MiB that no guest "
+            "and no reservation claims; lower the guest's memory or free some.",
+            rule="too_little_memory",
+        )
+
+
+def _narrowed(room: Room, within: t.Optional[t.Collection[int]]) -> Room:
+    if within is None:
+        return room
+    cpus = 0
+    for numa_node in room.host.numa_nodes:
+        if numa_node.id in within:
+            cpus |= numa_node.cpus
+    memory = room.memory_mib
+    if memory is not None:
+        memory = {numa_node: mib if numa_node in within else 0 for numa_node, mib in memory.items()}
+    return Room(room.host, room.free & cpus, room.used, memory)
