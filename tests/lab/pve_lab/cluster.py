@@ -30,6 +30,8 @@ class Node:
 
     cgroup: 1 or 2. snippets: file name below local:snippets -> {"executable": bool, "fails": [phases that exit with 3]}.
     cgroup_failure: what every change of a running guest's control group dies of, or None.
+    migration_failure: what live migrations to this host die of once the guest runs here, or None.
+    unreachable: while offline, what calls for this host are answered (595), and after how many seconds.
     kvm: whether the machine can virtualise in hardware. pci_devices: as in GET hardware/pci.
     """
 
@@ -43,6 +45,8 @@ class Node:
     kvm: bool = True
     snippets: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
     cgroup_failure: t.Optional[str] = None
+    migration_failure: t.Optional[str] = None
+    unreachable: tuple[str, float] = ("No route to host", 0.0)
     pci_devices: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
 
@@ -57,12 +61,13 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class HookCall:
-    """One run of a guest's hookscript."""
+    """One run of a guest's hookscript. affinity: the live CPUs at that moment, None while there is no process."""
 
     node: str
     vmid: int
     phase: str
     migrated_from: t.Optional[str] = None
+    affinity: t.Optional[str] = None
 
 
 class Cluster:
@@ -145,7 +150,8 @@ class Cluster:
         if node is None:
             raise died(f"hostname lookup '{name}' failed - failed to get address info for: {name}: Temporary failure in name resolution")
         if not node.online:
-            raise ApiError(595, "No route to host", bare=True)
+            reason, delay = node.unreachable
+            raise ApiError(595, reason, bare=True, delay=delay)
         return node
 
     def guest_on(self, node: str, vmid: int, kind: str) -> Guest:
@@ -236,12 +242,15 @@ class Cluster:
             return
         problem = self.hookscript_problem(node, hook)
         if problem is None:
-            self.hook_calls.append(HookCall(node.name, guest.vmid, phase, migrated_from))
+            self.hook_calls.append(HookCall(node.name, guest.vmid, phase, migrated_from, self._seen(guest, phase)))
             script = hook.rsplit("/", 1)[-1]
             if phase in node.snippets[script].get("fails", ()):
                 problem = f"command '/var/lib/vz/snippets/{script} {guest.vmid} {phase}' failed: exit code 3"
         if problem is not None and phase == "pre-start":
             raise TaskError(f"hookscript error for {guest.vmid} on pre-start: {problem}\n")
+
+    def _seen(self, guest: Guest, phase: str) -> t.Optional[str]:
+        return guest.live_affinity if phase in ("post-start", "pre-stop") else None
 
     # --- broadcasts --------------------------------------------------------------------------------------------------
 

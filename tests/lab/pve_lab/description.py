@@ -92,7 +92,7 @@ def _node(entry: t.Mapping[str, t.Any], nodeid: int, base: t.Optional[pathlib.Pa
     hardware = described_hardware(
         int(entry.get("cpus", 64)),
         int(entry.get("sockets", 1)),
-        int(entry.get("memory_mib", 393216)),
+        float(entry.get("memory_mib", 393216)),
         int(entry.get("numa_nodes", 1)),
         int(entry.get("threads", 2)),
     )

@@ -15,15 +15,18 @@ class ApiError(Exception):
     """A call that PVE answers with something else than 200.
 
     `errors` is the dictionary of parameter errors (status 400), `bare` means that the answer has no body at all
-    (PVE does that for 401 and for its proxy errors 595 and 596).
+    (PVE does that for 401 and for its proxy errors 595 and 596). `delay`: seconds before the answer goes out.
     """
 
-    def __init__(self, status: int, message: str, errors: t.Optional[dict[str, str]] = None, bare: bool = False) -> None:
+    def __init__(
+        self, status: int, message: str, errors: t.Optional[dict[str, str]] = None, bare: bool = False, delay: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.errors = errors
         self.bare = bare
+        self.delay = delay
 
     @property
     def reason(self) -> str:

@@ -33,7 +33,10 @@ class LiveProcess:
 
 
 class Guest:
-    """One VM ("qemu") or container ("lxc"). `text` is its configuration file and may be edited by hand."""
+    """One VM ("qemu") or container ("lxc"). `text` is its configuration file and may be edited by hand.
+
+    reported: False while its host has not broadcast anything about it, so that listings show its status as "unknown".
+    """
 
     def __init__(self, vmid: int, kind: str, node: str, text: str, major: int) -> None:
         self.vmid = vmid
@@ -43,6 +46,7 @@ class Guest:
         self.major = major
         self.live: t.Optional[LiveProcess] = None
         self.lock_holders = 0
+        self.reported = True
 
     # --- the file ----------------------------------------------------------------------------------------------------
 

@@ -59,5 +59,5 @@ def _sections(entries: t.Iterable[tuple[str, str, t.Mapping[str, t.Any]]]) -> st
     blocks = []
     for kind, name, options in entries:
         lines = [f"{kind}: {name}"] + [f"\t{key} {value}" for key, value in sorted(options.items()) if value is not None]
-        blocks.append("\n".join(lines) + "\n")
-    return "\n".join(blocks)
+        blocks.append("\n".join(lines) + "\n\n")
+    return "".join(blocks)

@@ -26,7 +26,7 @@ class HostHardware:
     numa_nodes: frozenset[int] = frozenset((0,))
     sockets: int = 1
     cores: int = 1
-    memory_mib: int = 65536
+    memory_mib: float = 65536
     hugepages: t.Optional[dict[int, dict[int, int]]] = None
     model: str = "AMD EPYC 9354 32-Core Processor"
     mhz: str = "3250.000"
@@ -34,7 +34,7 @@ class HostHardware:
     flags: str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr svm"
 
 
-def described_hardware(cpus: int, sockets: int, memory_mib: int, numa_nodes: int, threads: int = 2) -> HostHardware:
+def described_hardware(cpus: int, sockets: int, memory_mib: float, numa_nodes: int, threads: int = 2) -> HostHardware:
     """A host from mere numbers: CPUs 0..cpus-1, `threads` per core."""
     cores = max(cpus // threads, sockets)
     return HostHardware(frozenset(range(cpus)), frozenset(range(numa_nodes)), sockets, cores, memory_mib)
@@ -88,10 +88,10 @@ def _numa_nodes(directory: pathlib.Path) -> frozenset[int]:
     return found or frozenset((0,))
 
 
-def _memory_mib(path: pathlib.Path) -> int:
+def _memory_mib(path: pathlib.Path) -> float:
     for line in _text(path).splitlines():
         if line.startswith("MemTotal:"):
-            return int(line.split()[1]) // 1024
+            return int(line.split()[1]) / 1024
     return 0
 
 

@@ -156,8 +156,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if path == "/access/ticket" and data:
                     entry.user = data["username"]
         except ApiError as error:
-            if error.status == 401:
-                self.server.pause(cluster.unauthorized_delay)
+            self.server.pause(cluster.unauthorized_delay if error.status == 401 else error.delay)
             return _failure(error, form)
         document = {"data": data} if form == "json" else {"data": data, "success": 1}
         return 200, "OK", json.dumps(document).encode()

@@ -41,7 +41,7 @@ def resource_of(cluster: Cluster, guest: Guest) -> dict[str, t.Any]:
     managed = cluster.ha.managed(guest.vmid)
     if managed:
         entry["hastate"] = managed.get("state", "started")
-    if not cluster.nodes[guest.node].online:
+    if not (cluster.nodes[guest.node].online and guest.reported):
         return {**entry, "status": "unknown"}
     section = guest.load().main
     entry.update(
@@ -63,10 +63,19 @@ def resource_of(cluster: Cluster, guest: Guest) -> dict[str, t.Any]:
             "uptime": _uptime(cluster, guest),
         }
     )
-    for key in ("tags", "lock"):
-        if key in section:
-            entry[key] = section[key]
+    entry.update(_from_file(section))
     return entry
+
+
+def _from_file(section: Section) -> dict[str, str]:
+    """What listings take from the file and not from broadcasts."""
+    return {key: section[key] for key in ("tags", "lock") if key in section}
+
+
+def broadcast_resource(cluster: Cluster, guest: Guest, broadcast: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The guest in GET /cluster/resources when its numbers are those of an earlier broadcast."""
+    old = {key: value for key, value in broadcast.items() if key not in ("tags", "lock")}
+    return {**old, **_from_file(guest.load().main)}
 
 
 def status_of(cluster: Cluster, guest: Guest, full: bool = True) -> dict[str, t.Any]:
@@ -122,9 +131,9 @@ def node_resource(cluster: Cluster, node: Node, with_numbers: bool) -> dict[str,
         "status": "online" if node.online else "offline",
     }
     if with_numbers:
-        entry.update({"maxcpu": len(node.hardware.cpus), "maxmem": node.hardware.memory_mib * _MIB, "maxdisk": 270553174016})
+        entry.update({"maxcpu": len(node.hardware.cpus), "maxmem": int(node.hardware.memory_mib * _MIB), "maxdisk": 270553174016})
         if node.online:
-            entry.update({"cpu": 0.01, "mem": node.hardware.memory_mib * _MIB // 8, "disk": 32217993216, "uptime": 86400})
+            entry.update({"cpu": 0.01, "mem": int(node.hardware.memory_mib * _MIB) // 8, "disk": 32217993216, "uptime": 86400})
     return entry
 
 
@@ -137,7 +146,7 @@ def fingerprint_of(node: Node) -> str:
 def node_status(cluster: Cluster, node: Node) -> dict[str, t.Any]:
     """GET /nodes/NODE/status, with the types that PVE has: many numbers are text."""
     hardware = node.hardware
-    total = hardware.memory_mib * _MIB
+    total = int(hardware.memory_mib * _MIB)
     kernel = "6.17.4-1-pve" if cluster.major >= 9 else "6.8.12-9-pve"
     return {
         "uptime": 86400,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..schema import Prop
-from ..status import node_resource, resource_of
+from ..status import broadcast_resource, node_resource, resource_of
 from ..tags import registered_tags, used_tags
 from .registry import EVERYBODY, Call, perm, route
 
@@ -87,7 +87,7 @@ def _guests(call: Call) -> list[dict[str, t.Any]]:
             if frozen is None:
                 entries.append(resource_of(cluster, guest))
             elif vmid in frozen:
-                entries.append(dict(frozen[vmid]))
+                entries.append(broadcast_resource(cluster, guest, frozen[vmid]))
     return entries
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ..cluster import Cluster, Node
@@ -102,29 +103,57 @@ def _target(call: Call) -> Node:
 def _migrate(cluster: Cluster, guest: Guest, target: Node, task: Task) -> None:
     config = guest.load()
     check_lock(guest, config)
-    task.say(f"starting migration of {'VM' if guest.type == 'qemu' else 'CT'} {guest.vmid} to node '{target.name}' ({target.ip})")
-    if not guest.running:
-        guest.node = target.name
-        cluster.changed()
-        task.say("migration finished successfully (duration 00:00:01)")
-        return
-    before, source = guest.live, guest.node
-    try:
-        # The new process is made from the present configuration: what is pending stays pending.
-        launch(cluster, guest, target, config, task, migrated_from=source)
-    except TaskError as error:
-        guest.live = before
-        for line in [*error.log, error.message]:
-            task.say(f"[{target.name}] {line}")
-        for line in (
-            "ERROR: online migrate failure - remote command failed with exit code 255",
-            "aborting phase 2 - cleanup resources",
-            "migrate_cancel",
-            "ERROR: migration finished with problems (duration 00:00:03)",
-        ):
-            task.say(line)
-        raise TaskError("migration problems") from None
+    say = _speaker(cluster, task)
+    if guest.running:
+        say("conntrack state migration not supported or disabled, active connections might get dropped")
+    say(f"starting migration of {'VM' if guest.type == 'qemu' else 'CT'} {guest.vmid} to node '{target.name}' ({target.ip})")
+    if guest.running:
+        _start_there(cluster, guest, target, task, say)
+        for line in _SUCCESS:
+            say(line)
     guest.node = target.name
     cluster.changed()
-    task.say("migration status: completed")
-    task.say("migration finished successfully (duration 00:00:07)")
+    say("migration finished successfully (duration 00:00:07)")
+
+
+_SUCCESS = (
+    "set migration capabilities",
+    "migration downtime limit: 100 ms",
+    "migration cachesize: 32.0 MiB",
+    "set migration parameters",
+    "average migration speed: 272.6 MiB/s - downtime 1 ms",
+    "migration completed, transferred 2.5 MiB VM-state",
+    "migration status: completed",
+)
+
+
+def _speaker(cluster: Cluster, task: Task) -> t.Callable[[str], None]:
+    """Migration logs have a time before each line."""
+    return lambda line: task.say(time.strftime("%Y-%m-%d %H:%M:%S ", time.gmtime(cluster.now())) + line)
+
+
+def _start_there(cluster: Cluster, guest: Guest, target: Node, task: Task, say: t.Callable[[str], None]) -> None:
+    """A new process on the target, from the present configuration: what is pending stays pending.
+
+    When it does not come up, or the migration breaks later, the old process goes on as if nothing had happened.
+    """
+    before = guest.live
+    config = guest.load()
+    try:
+        launch(cluster, guest, target, config, task, migrated_from=guest.node)
+    except TaskError as error:
+        guest.live = before
+        for line in [*error.log, error.message + (" " if "hookscript" in error.message else "")]:
+            say(f"[{target.name}] {line}")
+        _give_up(say, "remote command failed with exit code 255")
+    if target.migration_failure:
+        guest.live = before
+        cluster.run_hook(guest, target, "post-stop", config.main.get("hookscript"))
+        _give_up(say, target.migration_failure)
+
+
+def _give_up(say: t.Callable[[str], None], why: str) -> t.NoReturn:
+    for line in (f"ERROR: online migrate failure - {why}", "aborting phase 2 - cleanup resources", "migrate_cancel"):
+        say(line)
+    say("ERROR: migration finished with problems (duration 00:00:03)")
+    raise TaskError("migration problems")
