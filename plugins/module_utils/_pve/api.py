@@ -36,6 +36,8 @@ RETRY_DELAYS_S = (0.5, 1.5)
 CONNECT_TIMEOUT_S = 10.0
 ROOT_USER = "root@pam"
 
+_NEVER_CONNECTED = re.compile("NewConnectionError|NameResolutionError|Failed to establish")
+
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
@@ -188,8 +190,8 @@ class Session:
 
     def _refused(self, error: t.Any, what: str) -> PveError:
         words = str(error.content or "")
-        if isinstance(error.errors, dict) and error.errors:
-            words = "; ".join(f"{key}: {' '.join(str(text).split())}" for key, text in sorted(error.errors.items()))
+        if isinstance(error.errors, dict) and not any(isinstance(text, bytes) for text in error.errors.values()):
+            words = "; ".join(f"{key}: {' '.join(str(text).split())}" for key, text in sorted(error.errors.items())) or words
         failure = refusal(self._without_secrets(words), what, error.status_code)
         if isinstance(failure, LoginError):
             return LoginError(
@@ -208,7 +210,7 @@ class Session:
             return PveError(f"The CA bundle for {where} cannot be used ({_reason(text)}); correct ca_path or REQUESTS_CA_BUNDLE.")
         if isinstance(error, requests.exceptions.ReadTimeout) or "Read timed out" in text:
             return ReadTimeoutError(f"PVE at {where} did not answer {what} within api_timeout ({self.login.timeout_s:g} s).")
-        if isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in text or "Failed to establish" in text:
+        if isinstance(error, requests.exceptions.ConnectTimeout) or _NEVER_CONNECTED.search(text):
             return UnreachableError(
                 f"The PVE API at {where} cannot be reached ({_reason(text)}); check api_host, api_port and the network."
             )
