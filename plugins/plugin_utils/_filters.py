@@ -32,3 +32,8 @@ def ansible_filter(name: str) -> t.Callable[[Function], Function]:
         return t.cast(Function, wrapper)
 
     return decorate
+
+
+def without_ansible(function: Function) -> Function:
+    """The function behind a decorated one, which raises the engine's errors."""
+    return t.cast(Function, function.__wrapped__)  # type: ignore[attr-defined]

@@ -76,8 +76,8 @@ class Snapshot:
         for name in self.hosts:
             if self.online and name not in self.online:
                 warnings.append(
-                    f"Host {name} was read, but the cluster has no host of that name ({', '.join(sorted(self.online))}); set corepin_node to "
-                    "its name in PVE."
+                    f"Host {name} was read, but the cluster has no host of that name ({', '.join(sorted(self.online))}); set corepin_node "
+                    "to its name in PVE."
                 )
         return warnings
 
@@ -88,8 +88,8 @@ def build(hostvars: Document, guest_info: t.Any, groups: t.Optional[Document]) -
     `guest_info` is the registered result, a list of them (one per host that was asked), or None: then the guests come
     from the host variables of community.proxmox's inventory plugin. Raises FactsError.
     """
-    hosts = {}
-    names_of_hosts = {}
+    hosts: t.Dict[str, t.Any] = {}
+    names_of_hosts: t.Dict[str, str] = {}
     for inventory_name, variables in hostvars.items():
         facts = _host_facts(variables)
         if facts:

@@ -1,0 +1,39 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.corepin.proxmox.plugins.filter.place import place
+from ansible_collections.corepin.proxmox.plugins.filter.policy import policy
+from ansible_collections.corepin.proxmox.plugins.filter.read_plan import read_plan
+from ansible_collections.corepin.proxmox.plugins.filter.snapshot import snapshot
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError, PolicyError
+from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import ansible_filter, without_ansible
+
+_FILTERS: t.Mapping[str, t.Callable[..., t.Any]] = {
+    "place": without_ansible(place),
+    "policy": without_ansible(policy),
+    "read_plan": without_ansible(read_plan),
+    "snapshot": without_ansible(snapshot),
+}
+
+
+@ansible_filter("attempt")
+def attempt(value: t.Any, filter_name: str, *arguments: t.Any) -> t.Dict[str, t.Any]:
+    """Run another filter and return its error as text."""
+    if filter_name not in _FILTERS:
+        raise PolicyError(f"{filter_name!r} is not a filter that attempt knows; known are {', '.join(_FILTERS)}.")
+    try:
+        return {"value": _FILTERS[filter_name](value, *arguments), "problem": ""}
+    except CorepinError as e:
+        return {"value": None, "problem": str(e)}
+
+
+class FilterModule:
+    """Ansible's face of the engine."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"attempt": attempt}
