@@ -61,14 +61,12 @@ _SAFE = re.compile(r"[\w!%+,\-./:@^]+", re.ASCII)
 
 def pretty_command(command: t.Sequence[str]) -> str:
     """The command line as `qm showcmd --pretty` prints it: one option per line, quoted for a shell."""
-    words = [word if _SAFE.fullmatch(word) else "'" + word.replace("'", "'\\''") + "'" for word in command]
-    lines: list[str] = []
-    for word in words:
-        if word.startswith(("-", "/usr/bin/kvm")) or not lines:
-            lines.append(word)
-        else:
-            lines[-1] += f" {word}"
-    return " \\\n  ".join(lines) + "\n"
+    return shell_line(command).replace(" -", " \\\n  -") + "\n"
+
+
+def shell_line(command: t.Sequence[str]) -> str:
+    """The command line quoted for a shell, as `qm showcmd` prints it."""
+    return " ".join(word if _SAFE.fullmatch(word) else "'" + word.replace("'", "'\\''") + "'" for word in command)
 
 
 def guest_cells(section: Section) -> dict[int, dict[str, str]]:

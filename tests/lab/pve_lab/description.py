@@ -150,15 +150,16 @@ def _fill_access(cluster: Cluster, description: t.Mapping[str, t.Any]) -> None:
 
 
 def _fill_ha(cluster: Cluster, ha: t.Mapping[str, t.Any]) -> None:
-    for key, target, ident in (
-        ("resources", cluster.ha.resources, "sid"),
-        ("rules", cluster.ha.rules, "rule"),
-        ("groups", cluster.ha.groups, "group"),
+    """Take over resources, rules and groups: dictionaries by name, or lists as the API shows them."""
+    for key, target, ident, generated in (
+        ("resources", cluster.ha.resources, "sid", ("type", "digest")),
+        ("rules", cluster.ha.rules, "rule", ("order", "digest")),
+        ("groups", cluster.ha.groups, "group", ("type", "digest")),
     ):
         entries = ha.get(key) or []
         pairs = entries.items() if isinstance(entries, t.Mapping) else ((entry[ident], entry) for entry in entries)
         for name, options in pairs:
-            target[name] = {option: value for option, value in options.items() if option != ident}
+            target[name] = {option: value for option, value in options.items() if option not in (ident, *generated)}
 
 
 def _as_text(value: t.Any) -> str:

@@ -15,16 +15,16 @@ if t.TYPE_CHECKING:
     from .cluster import Cluster
 
 
-def _tag_style(cluster: Cluster) -> dict[str, str]:
-    style = cluster.options.get("tag-style") or {}
-    if isinstance(style, str):
-        return dict(part.split("=", 1) for part in style.split(",") if "=" in part)
-    return {key: str(value) for key, value in style.items()}
+def _properties(value: t.Any) -> dict[str, str]:
+    """A property string of datacenter.cfg, or the object that a description may have in its place."""
+    if isinstance(value, str):
+        return dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+    return {key: ";".join(item) if isinstance(item, list) else str(item) for key, item in (value or {}).items()}
 
 
 def unique_tags(cluster: Cluster, text: str) -> str:
     """The list as PVE stores it: lower case, no doubles, sorted, joined by ";", unless tag-style says otherwise."""
-    style = _tag_style(cluster)
+    style = _properties(cluster.options.get("tag-style"))
     tags = split_list(text)
     if style.get("case-sensitive") != "1":
         tags = [tag.lower() for tag in tags]
@@ -48,9 +48,26 @@ def used_tags(cluster: Cluster) -> list[str]:
 
 def check_tag_rights(cluster: Cluster, user: str, vmid: int, before: str, after: str) -> None:
     """403 unless the user may turn the one list of tags into the other."""
-    if user == ROOT or cluster.access.has(user, "/", "Sys.Modify"):
+    if user == ROOT:
         return
     cluster.access.check(user, f"/vms/{vmid}", "VM.Config.Options")
-    touched = set(split_list(before)) ^ set(split_list(after))
-    for tag in sorted(touched & set(registered_tags(cluster))):
-        raise permission_error(f"/, Sys.Modify for modifying tag '{tag}'")
+    if cluster.access.has(user, "/", "Sys.Modify"):
+        return
+    for tag in sorted(set(split_list(before)) ^ set(split_list(after))):
+        if tag in registered_tags(cluster) or not _is_allowed(cluster, user, tag):
+            raise permission_error(f"/, Sys.Modify for modifying tag '{tag}'")
+
+
+def _is_allowed(cluster: Cluster, user: str, tag: str) -> bool:
+    """What user-tag-access says: free (default), existing, list, or none."""
+    access = _properties(cluster.options.get("user-tag-access"))
+    mode = access.get("user-allow", "free")
+    if mode == "free":
+        return True
+    listed = split_list(access.get("user-allow-list")) if mode != "none" else []
+    return tag in listed or (mode == "existing" and tag in _seen_tags(cluster, user))
+
+
+def _seen_tags(cluster: Cluster, user: str) -> set[str]:
+    visible = [guest for vmid, guest in cluster.guests.items() if cluster.access.has(user, f"/vms/{vmid}", "VM.Audit")]
+    return {tag for guest in visible for tag in split_list(guest.load().main.get("tags"))}
