@@ -370,7 +370,7 @@ def _fill(zones: t.Sequence[_ZoneRoom], vcpus: int) -> t.Iterator[_Picks]:
     """Ways to take `vcpus` from as few `zones` as possible."""
     single = [zone for zone in zones if zone.capacity >= vcpus]
     if single:
-        for zone in single:
+        for zone in _distinct(single):
             yield ((zone, vcpus),)
         return
     for chosen in _zone_sets(zones, vcpus):
@@ -381,6 +381,16 @@ def _fill(zones: t.Sequence[_ZoneRoom], vcpus: int) -> t.Iterator[_Picks]:
             if last.capacity > left and kind not in seen:
                 seen.add(kind)
                 yield tuple((zone, zone.capacity - left if zone is last else zone.capacity) for zone in chosen)
+
+
+def _distinct(zones: t.Iterable[_ZoneRoom]) -> t.Iterator[_ZoneRoom]:
+    """`zones` without those that are as free as an earlier one of the same size: they would rank behind it."""
+    seen = set()
+    for zone in zones:
+        kind = (zone.capacity, len(zone.zone.cores))
+        if zone.free != zone.zone.cpus or kind not in seen:
+            seen.add(kind)
+            yield zone
 
 
 def _zone_sets(zones: t.Sequence[_ZoneRoom], vcpus: int) -> t.Iterator[t.Tuple[_ZoneRoom, ...]]:
@@ -425,24 +435,31 @@ def _finish(
     taken = blocked = cost = 0
     weights = demand.weights
     for zone_room, vcpus in picks:
-        got = cores.take(zone_room.zone, zone_room.free, vcpus, way)
+        zone = zone_room.zone
+        got = cores.take(zone, zone_room.free, vcpus, way)
         if got is None:
             return None
         mine = mask_of(got.cpus)
-        cost += cores.core_cost(
-            zone_room.zone, room.free, room.used, mine, got.blocked, weights.shared_core, weights.orphan
-        )
-        cpus_by_node[zone_room.zone.numa_node].extend(got.cpus)
+        cost += cores.core_cost(zone, room.free, room.used, mine, got.blocked, weights.shared_core, weights.orphan)
+        cpus_by_node[zone.numa_node].extend(got.cpus)
         taken |= mine
         blocked |= got.blocked
-    free_memory = [NodeMemory(node.numa_node.id, node.memory_mib) for node in nodes]
-    memory = memory_split({i: len(cpus) for i, cpus in cpus_by_node.items()}, free_memory, room.host, demand)
+    memory = _memory_of(cpus_by_node, nodes, room.host, demand)
     if memory is None:
         return None
     shares = tuple(
         Share(i, tuple(cpus), memory.get(i, 0)) for i, cpus in sorted(cpus_by_node.items()) if cpus or memory.get(i)
     )
-    return Choice(shares, blocked, _rank(room, demand, nodes, shares, taken, blocked, cost))
+    return Choice(shares, blocked, _rank(room, demand, nodes, picks, shares, taken | blocked, cost))
+
+
+def _memory_of(
+    cpus_by_node: t.Mapping[int, t.Sequence[int]], nodes: t.Sequence[_NodeRoom], host: Host, demand: Demand
+) -> t.Optional[t.Dict[int, int]]:
+    if len(nodes) == 1 and demand.memory_mib % demand.memory_step == 0:
+        return {nodes[0].numa_node.id: demand.memory_mib}
+    free_memory = [NodeMemory(node.numa_node.id, node.memory_mib) for node in nodes]
+    return memory_split({i: len(cpus) for i, cpus in cpus_by_node.items()}, free_memory, host, demand)
 
 
 def memory_split(
@@ -481,48 +498,58 @@ def _rank(
     room: Room,
     demand: Demand,
     nodes: t.Sequence[_NodeRoom],
+    picks: _Picks,
     shares: t.Sequence[Share],
     taken: int,
-    blocked: int,
     core_cost: int,
 ) -> t.Tuple[t.Any, ...]:
-    """What is compared among sets of equally many NUMA nodes, most important first; the last parts only break ties."""
+    """What is compared among choices, most important first.
+
+    First the borders: NUMA nodes, nearness to the device, packages, L3 domains. Among choices that cross equally many,
+    the tightest NUMA node and then the tightest L3 domain keep the large holes whole for later guests; they come
+    before the price in cores and part-used L3 domains, which later guests can still make good.
+    """
     host = room.host
     ids = tuple(share.numa_node for share in shares)
-    packages = len({host.package_index[cpu] for cpu in cpus_of(taken)})
-    l3_domains = [domain for domain in host.l3_domains if domain.cpus & taken]
-    free_after = room.free & ~taken & ~blocked
-    opened = sum(
-        (1 if domain.cpus & free_after else 0)
-        - (1 if domain.cpus & room.used and domain.cpus & room.free else 0)
-        for domain in l3_domains
-    )
-    sizes = {len(share.cpus) for share in shares}
+    zones = [zone_room.zone for zone_room, _vcpus in picks]
+    l3_domains = {zone.l3 for zone in zones if zone.l3 is not None}
     return (
         len(ids),
-        _remoteness(host, ids, demand.near),
-        packages,
+        *_remoteness(host, shares, demand.near),
+        len({zone.package for zone in zones}),
         _own_siblings(host, taken) if _spreads(demand) else 0,
         len(l3_domains),
-        core_cost,
-        opened,
         sum(host.distance(a, b) for a, b in combinations(ids, 2)),
         demand.latency.mean([cpu for share in shares for cpu in share.cpus]) if demand.latency else 0.0,
-        len(sizes) > 1,
+        len({len(share.cpus) for share in shares}) > 1,
         sum(node.capacity for node in nodes),
-        sum(count(domain.cpus & room.free) for domain in l3_domains),
+        *_l3_use(room, l3_domains, taken),
+        core_cost,
         sum(node.memory_mib or 0 for node in nodes) if demand.memory_mib else 0,
         ids,
         tuple(cpu for share in shares for cpu in share.cpus),
     )
 
 
-def _remoteness(host: Host, ids: t.Sequence[int], near: int) -> int:
-    """How far the farthest of the NUMA nodes is from the nearest that `near` touches; 0 = all local, or nothing asked."""
-    targets = [numa_node.id for numa_node in host.numa_nodes_of(near)] if near else []
+def _l3_use(room: Room, l3_domains: t.Iterable[int], taken: int) -> t.Tuple[int, int]:
+    """(empty L3 domains that become part-used, CPUs free before in all that are touched)"""
+    opened = free = 0
+    for index in l3_domains:
+        cpus = room.host.l3_domains[index].cpus
+        free += count(cpus & room.free)
+        if not cpus & room.used and cpus & room.free & ~taken:
+            opened += 1
+    return opened, free
+
+
+def _remoteness(host: Host, shares: t.Sequence[Share], near: int) -> t.Tuple[int, int]:
+    """How far the farthest share is from the nearest NUMA node that `near` touches, and how many vCPUs are not on one."""
+    targets = {numa_node.id for numa_node in host.numa_nodes_of(near)} if near else ()
     if not targets:
-        return 0
-    return max(min(0 if i == target else host.distance(i, target) for target in targets) for i in ids)
+        return 0, 0
+    away = [share for share in shares if share.numa_node not in targets]
+    farthest = max((min(host.distance(share.numa_node, target) for target in targets) for share in away), default=0)
+    return farthest, sum(len(share.cpus) for share in away)
 
 
 def _own_siblings(host: Host, taken: int) -> int:
