@@ -50,7 +50,7 @@ test-host: $(TESTING) $(LINK) ## the suite on a simulated host with a kernel of 
 	@$(BIN)/python tests/tools/run_tests.py host
 
 bench: $(TESTING) $(LINK) ## how long the engine takes, and how good its plans are
-	@$(BIN)/python tests/tools/run_tests.py bench
+	@$(BIN)/python tests/bench/run.py
 
 lint: $(LINTING) $(LINK) ## the quality gates
 	@$(BIN)/python tests/tools/lint.py

@@ -18,7 +18,7 @@ from .conftest import TreeWriter
 from .harness import ROOT, Controller, local_host
 
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
-from pythons import find_pythons  # noqa: E402
+from pythons import find_pythons
 
 TARGETS = sorted(path.parent for path in (ROOT / "tests" / "integration" / "targets").glob("*/main.yml"))
 MODELS = ("epyc-9354-nps4", "epyc-7742-2s-nps4", "xeon-5118-2s-interleaved", "ryzen-5950x", "i9-13900", "altra-q80-30", "odd-no-l3")

@@ -39,7 +39,8 @@ def test_a_tree_that_is_not_there_is_refused_in_one_sentence(hosts: t.Any) -> No
 
 def test_guests_are_read_over_the_api(hosts: t.Any, connection: dict[str, t.Any]) -> None:
     answer = module(hosts.pve1, "guest_info")(**connection)["pve1"]
-    assert answer.is_successful and not answer.is_changed
+    assert answer.is_successful
+    assert not answer.is_changed
     assert [guest["vmid"] for guest in answer["guests"]] == [100, 101]
     assert answer["guests"][1]["affinity"] == "0-3"
 
@@ -64,7 +65,7 @@ def plan(lab: Lab) -> dict[str, t.Any]:
         "effect": "now",
         "reason": "test",
     }
-    hosts = {name: "0" * 64 for name in ("pve1", "pve2", "pve3")}
+    hosts = dict.fromkeys(("pve1", "pve2", "pve3"), "0" * 64)
     body = {"created_at": None, "cluster": "lab", "hosts": hosts, "placements": [], "refused": [], "moves": [], "warnings": []}
     return t.cast(
         "dict[str, t.Any]", sealed({"schema": 1, **body, "changes": [change], "summary": {}, "score": {"before": [], "after": []}})

@@ -5,7 +5,7 @@
 
 Without a word: the unit tests, the group that pytest-ansible drives, the integration tests, the cases of other
 programs' tests, and the unit tests of plugins again under ansible-test on each Python that the machine has. With words:
-those suites alone, of the same and of captures, host and bench.
+those suites alone, of the same and of captures and host.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ DAILY: dict[str, t.Callable[[], Count]] = {
     "cases": optional("cases"),
     "pythons": pythons,
 }
-SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": optional("lab_host"), "bench": optional("bench", "-s")}
+SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": optional("lab_host")}
 
 
 def missing_packages() -> list[str]:
