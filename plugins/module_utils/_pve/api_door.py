@@ -13,7 +13,7 @@ import typing as t
 from .._engine.guest_config import GuestConfig, from_pending_answer
 from .api import Login, Session, path
 from .errors import DeniedError, MissingGuestError, PveError, UncertainError, UnknownCallError, UnreachableError
-from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, offline_hosts
+from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, major_version, offline_hosts
 from .rights import CPU_PRIVILEGE, lacks, root_only_refusal, sees_all_guests
 
 ReadGuest = t.Union[GuestConfig, Exception]
@@ -63,7 +63,7 @@ class ApiDoor:
     def _read_rules(self, reading: Reading) -> t.Tuple[t.Sequence[Answer], t.Sequence[Answer]]:
         """Rules from PVE 9 on; groups before, and while PVE 9 has not yet turned them into rules."""
         rules: t.Sequence[Answer] = ()
-        if _major(reading.version) >= 9:
+        if major_version(reading.version) >= 9:
             rules = self._session.get("cluster/ha/rules")
             if not any(item.get("group") for item in reading.ha_resources):
                 return rules, ()
@@ -187,8 +187,3 @@ def _call(call: t.Callable[[], t.Any]) -> t.Any:
 def _properties(value: t.Any) -> t.Mapping[str, t.Any]:
     """A property string of datacenter.cfg, which the API has taken apart already."""
     return value if isinstance(value, dict) else {}
-
-
-def _major(version: str) -> int:
-    digits = version.split(".", 1)[0]
-    return int(digits) if digits.isdigit() else 0

@@ -22,7 +22,7 @@ from .._engine.errors import GrammarError
 from .._engine.guest import parse_properties
 from .._engine.guest_config import GuestConfig, parse_guest_config
 from .errors import MissingGuestError, PveError, UncertainError, refusal
-from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, local_host, offline_hosts
+from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, local_host, major_version, offline_hosts
 from .section_config import parse_sections
 
 COMMAND_TIMEOUT_S = 60.0  # PVE itself waits at most 10 s for the lock of a guest
@@ -53,7 +53,7 @@ class NodeDoor:
         reading.pci_mappings = parse_sections(self._text("mapping/pci.cfg"), repeated=("map",), typed=False)
         reading.ha_resources = [{**item, "sid": f"{item['type']}:{item['id']}"} for item in parse_sections(self._text("ha/resources.cfg"))]
         reading.ha_rules = [{**item, "rule": item["id"]} for item in parse_sections(self._text("ha/rules.cfg"))]
-        if not reading.ha_rules or any(item.get("group") for item in reading.ha_resources):
+        if major_version(reading.version) < 9 or any(item.get("group") for item in reading.ha_resources):
             reading.ha_groups = [{**item, "group": item["id"]} for item in parse_sections(self._text("ha/groups.cfg"))]
         self._follow_moved_guests(resources)
         self._read_configs(reading)

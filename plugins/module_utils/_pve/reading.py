@@ -105,5 +105,11 @@ def is_quorate(status: t.Iterable[Answer]) -> bool:
     return all(_is_set(item.get("quorate")) for item in status if item.get("type") == "cluster")
 
 
+def major_version(version: str) -> int:
+    """`9.2.6` -> 9; 0 for what is no version."""
+    digits = version.split(".", 1)[0]
+    return int(digits) if digits.isdigit() else 0
+
+
 def _is_set(value: t.Any) -> bool:
     return str(value) in ("1", "True", "true")

@@ -83,6 +83,13 @@ def lab() -> t.Iterator[Lab]:
 
 
 @pytest.fixture(autouse=True)
+def needed_libraries() -> None:
+    """`ansible-test units` brings its own environment, which lacks what the lab and the API door need."""
+    for library in ("cryptography", "proxmoxer", "requests"):
+        pytest.importorskip(library)
+
+
+@pytest.fixture(autouse=True)
 def forget_warnings() -> None:
     """Ansible keeps a module's warnings in a global, and here one process runs many modules."""
     from ansible.module_utils.common import warnings

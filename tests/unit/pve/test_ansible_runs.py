@@ -31,7 +31,8 @@ def ansible(command: str, *arguments: str, **environment: str) -> subprocess.Com
 
 def call(module: str, options: t.Mapping[str, t.Any], *arguments: str, **environment: str) -> dict[str, t.Any]:
     """The result of one ad-hoc call."""
-    done = ansible("ansible", "localhost", "-m", f"corepin.proxmox.{module}", "-a", json.dumps(options) if options else "", *arguments, **environment)
+    given = json.dumps(options) if options else ""
+    done = ansible("ansible", "localhost", "-m", f"corepin.proxmox.{module}", "-a", given, *arguments, **environment)
     assert "=> {" in done.stdout, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return t.cast("dict[str, t.Any]", json.loads(done.stdout.partition("=> ")[2]))

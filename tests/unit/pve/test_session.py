@@ -65,7 +65,7 @@ def test_the_variable_of_requests_does_not_win(lab: Lab, monkeypatch: pytest.Mon
 
 
 def test_a_ca_file_that_is_missing_is_named(lab: Lab) -> None:
-    with pytest.raises(errors.PveError, match="'/no/such/ca.pem' does not exist"):
+    with pytest.raises(errors.PveError, match=r"'/no/such/ca\.pem' does not exist"):
         Session(login_to(lab, ca_path="/no/such/ca.pem"))
 
 
