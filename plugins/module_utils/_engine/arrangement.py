@@ -35,27 +35,37 @@ def hardest_first(seat: Seat) -> t.Tuple[t.Any, ...]:
     return (not strict, -seat.demand.vcpus, -seat.memory_mib, seat.vmid)
 
 
-_State = t.Tuple[t.Dict[int, Holding], t.Dict[int, Choice], t.Dict[int, PlacementError]]
+State = t.Tuple[t.Dict[int, Holding], t.Dict[int, Choice], t.Dict[int, PlacementError]]
 
 
 class Arrangement:
-    """Seats and where they are: `choices` by vmid, and `refusals` for those that found no place."""
+    """Seats and where they are: `choices` by vmid, `refusals` for those that found no place.
+
+    `fixed` are guests that had their place before; they move only where moves are allowed.
+    """
 
     def __init__(self, ledger: Ledger, seats: t.Iterable[Seat]) -> None:
         self.ledger = ledger
         self.seats = {seat.vmid: seat for seat in seats}
         self.choices: t.Dict[int, Choice] = {}
         self.refusals: t.Dict[int, PlacementError] = {}
+        self.fixed: t.Set[int] = set()
         self.trials = 0
 
     def add(self, seat: Seat, choice: Choice) -> None:
         """Enter a guest that already has its place."""
         self.seats[seat.vmid] = seat
-        self.choices[seat.vmid] = choice
-        self.ledger.hold(seat.vmid, seat.holding(choice))
+        self.fixed.add(seat.vmid)
+        self.occupy(seat.vmid, choice)
 
-    def put(self, vmid: int, within: t.Optional[t.Collection[int]] = None) -> bool:
-        """Give the guest the best place that is free, if asked only `within` these NUMA nodes."""
+    def occupy(self, vmid: int, choice: Choice) -> None:
+        """Give the guest this place."""
+        self.refusals.pop(vmid, None)
+        self.choices[vmid] = choice
+        self.ledger.hold(vmid, self.seats[vmid].holding(choice))
+
+    def put(self, vmid: int, within: t.Optional[int] = None) -> bool:
+        """Give the guest the best place that is free, if asked only `within` these CPUs and their NUMA nodes."""
         seat = self.seats[vmid]
         self.trials += 1
         try:
@@ -64,9 +74,7 @@ class Arrangement:
         except PlacementError as e:
             self.refusals[vmid] = e
             return False
-        self.refusals.pop(vmid, None)
-        self.choices[vmid] = choice
-        self.ledger.hold(vmid, seat.holding(choice))
+        self.occupy(vmid, choice)
         return True
 
     def alternatives(self, vmid: int, most: int) -> t.List[Choice]:
@@ -84,10 +92,10 @@ class Arrangement:
         """Put guests one after the other; whether all of them found a place."""
         return all([self.put(vmid) for vmid in vmids])
 
-    def state(self) -> _State:
+    def state(self) -> State:
         return dict(self.ledger.holdings), dict(self.choices), dict(self.refusals)
 
-    def restore(self, state: _State) -> None:
+    def restore(self, state: State) -> None:
         holdings, choices, refusals = state
         self.ledger.holdings = dict(holdings)
         self.choices = dict(choices)
@@ -124,14 +132,11 @@ def check_memory(ledger: Ledger, memory_mib: int) -> None:
         )
 
 
-def _narrowed(room: Room, within: t.Optional[t.Collection[int]]) -> Room:
+def _narrowed(room: Room, within: t.Optional[int]) -> Room:
     if within is None:
         return room
-    cpus = 0
-    for numa_node in room.host.numa_nodes:
-        if numa_node.id in within:
-            cpus |= numa_node.cpus
     memory = room.memory_mib
     if memory is not None:
-        memory = {numa_node: mib if numa_node in within else 0 for numa_node, mib in memory.items()}
-    return Room(room.host, room.free & cpus, room.used, memory)
+        near = {numa_node.id for numa_node in room.host.numa_nodes_of(within)}
+        memory = {numa_node: mib if numa_node in near else 0 for numa_node, mib in memory.items()}
+    return Room(room.host, room.free & within, room.used, memory)

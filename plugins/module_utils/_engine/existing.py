@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .allocator import Demand, NodeMemory, Room, Share, memory_split
+from .allocator import Choice, Demand, NodeMemory, Room, Share, memory_split
 from .cells import cells_of
 from .cpuset import count, cpus_of, format_cpulist
 from .errors import GrammarError, PlacementError
@@ -29,6 +29,15 @@ class Settled:
     blocked: int
     cells: t.Tuple[Cell, ...]
     memory: t.Mapping[int, int]
+
+    def choice(self, host: Host) -> Choice:
+        """The same as the allocator's choices are given."""
+        shares = []
+        for numa_node in host.numa_nodes:
+            cpus = tuple(cpu for cpu in self.cpus if numa_node.cpus >> cpu & 1)
+            if cpus or self.memory.get(numa_node.id):
+                shares.append(Share(numa_node.id, cpus, self.memory.get(numa_node.id, 0)))
+        return Choice(tuple(shares), self.blocked, ())
 
 
 def stored_cpus(guest: Guest, host: Host) -> t.Tuple[int, t.List[str]]:
@@ -78,29 +87,29 @@ def stored_holding(guest: Guest, host: Host) -> t.Tuple[Holding, t.List[str]]:
     return Holding(guest.vcpus, cpus, 0, memory, floating), warnings
 
 
-def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserved: int) -> t.Optional[Settled]:
-    """The guest's existing placement when it may stay on the host of `room`, else None.
+def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserved: int) -> Settled:
+    """The guest's existing placement when it may stay on the host of `room`. Raises PlacementError with what is wrong.
 
     It may stay when its CPUs are as many as asked for, online, neither reserved nor held by others, and follow the
     rule's siblings, core type and NUMA mode, and its memory fits. Cells that bind the memory at least as near to the
     CPUs as new ones would stay as they are. CPUs that lie across more NUMA nodes than needed stay only when cells
     were made for them: without cells nobody has placed that guest yet.
     """
+    text = guest.next_config.get("affinity")
     try:
-        cpus = affinity_effect(guest.next_config.get("affinity"))
+        cpus = affinity_effect(text)
         cells = _valid_cells(guest, room, memory_policy)
-    except GrammarError:
-        return None
-    if cpus is None or not _allowed_cpus(cpus, room, demand):
-        return None
+    except GrammarError as e:
+        raise PlacementError(str(e), rule="existing") from e
+    if cpus is None:
+        raise PlacementError("It has no CPUs of its own.", rule="existing")
+    _check_cpus(cpus, room, demand)
     blocked = _idle_siblings(cpus, room, demand)
-    if blocked is None:
-        return None
     if not cells and _excess_numa_nodes(cpus, room, demand, reserved):
-        return None
+        raise PlacementError(f"Its CPUs {text} lie across more NUMA nodes than it needs.", rule="existing")
     fresh = _fresh_cells(cpus, room, demand, memory_policy)
     if fresh is None and not cells:
-        return None
+        raise PlacementError(f"The NUMA nodes of its CPUs {text} do not have its memory.", rule="existing")
     chosen = _nearer(cpus, room.host, cells, fresh)
     return Settled(_vcpu_order(cpus, room.host, chosen, memory_policy), blocked, chosen, _memory_of(chosen, room))
 
@@ -125,17 +134,21 @@ def _memory_of(cells: t.Sequence[Cell], room: Room) -> t.Dict[int, int]:
     return {numa_node: mib for numa_node, mib in memory.items() if mib}
 
 
-def _allowed_cpus(cpus: int, room: Room, demand: Demand) -> bool:
+def _check_cpus(cpus: int, room: Room, demand: Demand) -> None:
     host = room.host
-    if count(cpus) != demand.vcpus or cpus & ~room.free:
-        return False
+    if count(cpus) != demand.vcpus:
+        raise PlacementError(f"It has {demand.vcpus} vCPUs on {count(cpus)} CPUs.", rule="existing")
+    taken = cpus & ~room.free
+    if taken:
+        raise PlacementError(f"Its CPUs {format_cpulist(taken)} are offline, reserved or held by another guest.", rule="existing")
     if demand.numa == "single" and len(host.numa_nodes_of(cpus)) > 1:
-        return False
+        raise PlacementError("Its CPUs lie on several NUMA nodes.", rule="existing")
     if demand.near and demand.near_required:
         near = {numa_node.id for numa_node in host.numa_nodes_of(demand.near)}
         if any(numa_node.id not in near for numa_node in host.numa_nodes_of(cpus)):
-            return False
-    return _allowed_core_type(cpus, host, demand)
+            raise PlacementError("Its CPUs are not on the NUMA node of its device.", rule="existing")
+    if not _allowed_core_type(cpus, host, demand):
+        raise PlacementError("Its CPUs are not of the core type that its rule asks for.", rule="existing")
 
 
 def _allowed_core_type(cpus: int, host: Host, demand: Demand) -> bool:
@@ -145,8 +158,8 @@ def _allowed_core_type(cpus: int, host: Host, demand: Demand) -> bool:
     return any(not cpus & ~kind for kind in allowed.get(demand.core_type, (host.performance, host.efficiency)))
 
 
-def _idle_siblings(cpus: int, room: Room, demand: Demand) -> t.Optional[int]:
-    """The idle threads that an isolated guest keeps; None where the cores are not as the rule wants them."""
+def _idle_siblings(cpus: int, room: Room, demand: Demand) -> int:
+    """The idle threads that an isolated guest keeps. Raises PlacementError where cores are not as the rule wants them."""
     blocked = 0
     for core in room.host.cores:
         mine = core & cpus
@@ -154,10 +167,10 @@ def _idle_siblings(cpus: int, room: Room, demand: Demand) -> t.Optional[int]:
             continue
         if demand.isolated:
             if count(mine) > 1 or core & ~room.free:
-                return None
+                raise PlacementError(f"It does not have the core of CPU {format_cpulist(mine)} for itself.", rule="existing")
             blocked |= core & ~mine
         elif demand.siblings == "require" and mine != core:
-            return None
+            raise PlacementError(f"It does not have the whole core of CPU {format_cpulist(mine)}.", rule="existing")
     return blocked
 
 

@@ -12,18 +12,55 @@ import typing as t
 
 from .allocator import Choice
 from .cpuset import count, format_cpulist, mask_of
+from .guest import Guest
+from .policy import Policy
+from .repack import Move
 from .topology import Host
 
 
-def chosen(host: Host, choice: Choice) -> str:
-    """Why a new placement lies where it does."""
+def chosen(host: Host, choice: Choice, why_not_before: t.Optional[str] = None) -> str:
+    """Why a new placement lies where it does, and why the guest does not stay where it was."""
     where = _where(host, choice.mask)
     memory = set(choice.memory) - {numa_node.id for numa_node in host.numa_nodes_of(choice.mask)}
     if memory:
-        return f"{where}; memory also on NUMA node {_ids(sorted(memory))}, because none with enough CPUs has enough of it."
-    if len(choice.shares) > 1:
-        return f"{where}, the fewest NUMA nodes that hold its CPUs and memory."
-    return f"{where}, the tightest place that holds it whole."
+        reason = f"{where}; memory also on NUMA node {_ids(sorted(memory))}, because none with enough CPUs has enough of it."
+    elif len(choice.shares) > 1:
+        reason = f"{where}, the fewest NUMA nodes that hold its CPUs and memory."
+    else:
+        reason = f"{where}, the tightest place that holds it whole."
+    return f"{why_not_before} {reason}" if why_not_before else reason
+
+
+def moved(guest: Guest, host: Host, move: Move) -> str:
+    """What a re-placement is good for."""
+    return f"{guest.label[:1].upper()}{guest.label[1:]} to {_where(host, move.after_cpus)}: {_gain(move)}."
+
+
+def _gain(move: Move) -> str:
+    parts = [
+        (move.before.unplaced_vcpus - move.after.unplaced_vcpus, "unplaced vCPU"),
+        (move.before.numa - move.after.numa, "NUMA node border crossed"),
+        (move.before.package - move.after.package, "package border crossed"),
+        (move.before.l3 - move.after.l3, "L3 domain border crossed"),
+        (move.before.shared_core - move.after.shared_core, "shared core"),
+        (move.before.orphan - move.after.orphan, "idle sibling"),
+        (move.before.open_l3 - move.after.open_l3, "part-used L3 domain"),
+    ]
+    return " and ".join(f"{saved} {noun} less" for saved, noun in parts if saved > 0) or "a better fit"
+
+
+def cost_of_move(guest: Guest, host: Host, before_cpus: int, after_cpus: int, policy: Policy) -> str:
+    """What a re-placement costs the guest."""
+    if not guest.running:
+        return "nothing, it is stopped"
+    if policy.mode == "config":
+        return "a restart, the new CPUs act at its next start"
+    left = [n.id for n in host.numa_nodes_of(before_cpus) if n not in host.numa_nodes_of(after_cpus)]
+    if not left:
+        return "a live re-pin, its memory is already there"
+    if policy.memory_move:
+        return f"a live re-pin, its memory follows from NUMA node {_ids(left)}"
+    return f"a live re-pin, its memory stays on NUMA node {_ids(left)} until its next start"
 
 
 def kept(host: Host, cpus: t.Sequence[int]) -> str:

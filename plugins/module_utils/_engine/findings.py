@@ -16,7 +16,7 @@ from .occupancy import Occupancy, Tenant, numa_nodes_of
 from .policy import PINNED_CLASSES
 from .score import Least
 from .topology import Host
-from .wording import listed, plural, sentence
+from .wording import listed, plural, sentence, spelled
 
 # conflict: somebody does not get what was promised; warning: may happen at any time; note: it costs something.
 SEVERITIES = ("conflict", "warning", "note")
@@ -255,7 +255,7 @@ def _spans_title(wide: t.Sequence[t.Tuple[Tenant, int]], host: Host) -> str:
 
 def _spans_text(wide: t.Sequence[t.Tuple[Tenant, int]], host: Host, planned: t.Optional[Occupancy]) -> str:
     if len(wide) == 1:
-        text = f"It would fit into {wide[0][1]}."
+        text = f"It would fit into {spelled(wide[0][1])}."
     else:
         text = sentence(listed([f"{name_of(x)} lies on {len(numa_nodes_of(x.cpus, host))} instead of {n}" for x, n in wide])) + "."
     if planned is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .cpuset import count, parse_cpulist
 from .wording import plural, sentence, spelled
 
 Document = t.Mapping[str, t.Any]
@@ -23,17 +24,13 @@ def headline(hosts: t.Sequence[Document], guests: t.Sequence[Document], plan: t.
 
 
 def _worst(hosts: t.Sequence[Document]) -> str:
-    conflicts = _sum(hosts, "conflict")
-    if conflicts:
-        contested = any(finding["kind"] == "overlap" for host in hosts for finding in host["findings"])
-        reserved = any(finding["kind"] == "reserved" for host in hosts for finding in host["findings"])
-        what = "more than one owner" if not reserved else "a second owner or belong to the host" if contested else ""
-        text = f"{sentence(spelled(conflicts, 'CPU'))} {'has' if conflicts == 1 else 'have'} {what}"
-        if not what:
-            text = f"{sentence(spelled(conflicts, 'CPU'))} of the host {'is' if conflicts == 1 else 'are'} given to guests"
-        elif reserved:
-            text = text.replace("belong", "belongs") if conflicts == 1 else text
-        return text + _on_hosts(hosts, "conflict") + "."
+    contested, reserved = _marked(hosts, "overlap"), _marked(hosts, "reserved")
+    if contested or reserved:
+        kinds = [kind for kind, number in (("overlap", contested), ("reserved", reserved)) if number]
+        owners = f"{spelled(contested, 'CPU')} {'has' if contested == 1 else 'have'} more than one owner"
+        given = f"{spelled(reserved, 'reserved CPU')} {'is' if reserved == 1 else 'are'} held by guests"
+        texts = [text for text, number in ((owners, contested), (given, reserved)) if number]
+        return sentence(" and ".join(texts)) + (_on_hosts(hosts, kinds[0]) if len(kinds) == 1 else "") + "."
     for kind, one, many in (
         ("sibling", "One isolated guest does not have its cores alone", "isolated guests do not have their cores alone"),
         ("refused", "One guest gets no place", "guests get no place"),
@@ -51,13 +48,17 @@ def _worst(hosts: t.Sequence[Document]) -> str:
     return "No CPU has two owners."
 
 
-def _on_hosts(hosts: t.Sequence[Document], state: str) -> str:
-    affected = sum(1 for host in hosts if host["now"]["cpus"][state])
-    return f" on {spelled(affected, 'host')}" if affected > 1 else f" on {_the_host(hosts, state)}" if len(hosts) > 1 else ""
+def _marked(hosts: t.Iterable[Document], kind: str) -> int:
+    """How many CPUs the findings of that kind mark."""
+    return sum(count(parse_cpulist(finding["cpus"])) for host in hosts for finding in host["findings"] if finding["kind"] == kind)
 
 
-def _the_host(hosts: t.Sequence[Document], state: str) -> str:
-    return str(next(host["name"] for host in hosts if host["now"]["cpus"][state]))
+def _on_hosts(hosts: t.Sequence[Document], kind: str) -> str:
+    """` on two hosts`, or ` on pve1` where it is one of several, or nothing where there is one host only."""
+    affected = [str(host["name"]) for host in hosts if any(finding["kind"] == kind for finding in host["findings"])]
+    if len(affected) == 1:
+        return f" on {affected[0]}" if len(hosts) > 1 else ""
+    return f" on {spelled(len(affected), 'host')}"
 
 
 def _cost(hosts: t.Sequence[Document], guests: t.Sequence[Document], plan: t.Optional[Document]) -> str:

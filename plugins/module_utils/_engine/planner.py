@@ -28,6 +28,7 @@ from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Holding, Ledger
 from .plan import SCHEMA, sealed
 from .policy import PINNED_CLASSES, Policy, Rule
+from .repack import Move, best_moves
 from .repair import arrange
 from .score import Vector, score
 from .snapshot import Snapshot
@@ -35,6 +36,9 @@ from .topology import Host
 
 # Trials of the search for better arrangements: in all, and at least for each host.
 TRIALS, MIN_TRIALS = 12000, 300
+
+# How many re-placements `repack: suggest` lists at most.
+SUGGESTIONS = 5
 
 # karpenter's dummy guest that only describes a host: it never starts and holds nothing.
 _NODE_CAPACITY_NAME, _NODE_CAPACITY_TAG = "node-capacity", "karpenter"
@@ -72,6 +76,8 @@ class _Board:
     policy: Policy
     ledgers: t.Dict[str, Ledger]
     placements: t.Dict[int, Placement] = field(default_factory=dict)
+    settled: t.Dict[int, Settled] = field(default_factory=dict)
+    unsettled: t.Dict[int, str] = field(default_factory=dict)
     refused: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
     skipped: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
     moves: t.List[t.Dict[str, t.Any]] = field(default_factory=list)
@@ -98,9 +104,7 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     managed = _managed_guests(board)
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
-    by_certainty = sorted(pinned, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid))
-    waiting = [pair for pair in by_certainty if not _keep(board, *pair)]
-    _place_pinned(board, waiting)
+    _arrange_pinned(board, pinned)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=_hardest_first):
         _place_local(board, guest, rule)
     for guest, rule in managed:
@@ -187,71 +191,102 @@ def device_cpus(guest: Guest, host: Host) -> int:
     return near
 
 
-def _keep(board: _Board, guest: Guest, rule: Rule) -> bool:
-    """Enter the guest's existing placement if it may stay."""
-    ledger = board.ledgers[guest.node]
-    demand = _demand(guest, rule, ledger.host)
-    if (ledger.memory_total_free_mib or 0) < guest.memory_mib and ledger.memory_total_free_mib is not None:
-        return False
-    stay = settled(guest, ledger.room(), demand, rule.memory, ledger.reserved)
-    if stay is None:
-        return False
-    ledger.hold(guest.vmid, _holding(guest, stay))
-    wanted = pinned_keys(stay.cpus, stay.cells, guest, rule.hugepages)
-    reason = explain.kept(ledger.host, stay.cpus)
-    board.placements[guest.vmid] = Placement(guest, rule, stay.cpus, stay.cells, wanted, reason, kept=True)
-    return True
-
-
-def _holding(guest: Guest, stay: Settled) -> Holding:
-    cpus = 0
-    for cpu in stay.cpus:
-        cpus |= 1 << cpu
-    floating = guest.memory_mib - sum(stay.memory.values())
-    return Holding(guest.vcpus, cpus, stay.blocked, stay.memory, floating)
-
-
-def _place_pinned(board: _Board, waiting: t.Sequence[t.Tuple[Guest, Rule]]) -> None:
-    """Places for guests with CPUs of their own that have none yet, host by host."""
+def _arrange_pinned(board: _Board, pairs: t.Sequence[t.Tuple[Guest, Rule]]) -> None:
+    """Places for all guests with CPUs of their own, host by host; then the moves that the policy allows."""
     by_host: t.Dict[str, t.List[t.Tuple[Guest, Rule]]] = {}
-    for guest, rule in waiting:
+    for guest, rule in sorted(pairs, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid)):
         by_host.setdefault(guest.node, []).append((guest, rule))
-    for name, pairs in sorted(by_host.items()):
-        ledger = board.ledgers[name]
-        arrangement = Arrangement(ledger, [Seat(g.vmid, _demand(g, r, ledger.host), g.memory_mib) for g, r in pairs])
-        arrange(arrangement, max(MIN_TRIALS, TRIALS // len(board.ledgers)))
-        for guest, rule in pairs:
+    arrangements = {name: _arrangement(board, board.ledgers[name], by_host[name]) for name in sorted(by_host)}
+    for arrangement in arrangements.values():
+        arrange(arrangement, max(MIN_TRIALS, TRIALS // len(arrangements)))
+    _repack(board, arrangements)
+    for name, arrangement in arrangements.items():
+        for guest, rule in by_host[name]:
             _seat(board, guest, rule, arrangement)
 
 
+def _arrangement(board: _Board, ledger: Ledger, pairs: t.Sequence[t.Tuple[Guest, Rule]]) -> Arrangement:
+    """The host's pinned guests: those that may stay are in their places, the others wait."""
+    arrangement = Arrangement(ledger, [])
+    waiting = []
+    for guest, rule in pairs:
+        seat = Seat(guest.vmid, _demand(guest, rule, ledger.host), guest.memory_mib)
+        try:
+            check_memory(ledger, guest.memory_mib)
+            stay = settled(guest, ledger.room(), seat.demand, rule.memory, ledger.reserved)
+        except PlacementError as e:
+            board.unsettled[guest.vmid] = str(e)
+            waiting.append(seat)
+        else:
+            board.settled[guest.vmid] = stay
+            arrangement.add(seat, stay.choice(ledger.host))
+    arrangement.seats.update({seat.vmid: seat for seat in waiting})
+    return arrangement
+
+
+def _repack(board: _Board, arrangements: t.Mapping[str, Arrangement]) -> None:
+    """Carry out or only list the re-placements that the policy asks for, the most gainful first."""
+    asked = board.policy.repack
+    if asked == "never" or asked == 0:
+        return
+    most = SUGGESTIONS if asked == "suggest" else int(asked)
+    starts = {name: arrangement.state() for name, arrangement in arrangements.items()}
+    found = {name: best_moves(arrangement, arrangement.fixed, most) for name, arrangement in arrangements.items()}
+    taken = dict.fromkeys(found, 0)
+    for _turn in range(most):
+        waiting = [name for name in found if taken[name] < len(found[name])]
+        if not waiting:
+            break
+        name = max(waiting, key=lambda host: (found[host][taken[host]].gain, host))
+        board.moves.append(_move_entry(board, name, found[name][taken[name]]))
+        taken[name] += 1
+    for name, arrangement in arrangements.items():
+        kept = 0 if asked == "suggest" else taken[name]
+        arrangement.restore(found[name][kept - 1].state if kept else starts[name])
+
+
+def _move_entry(board: _Board, node: str, move: Move) -> t.Dict[str, t.Any]:
+    guest = next(guest for guest in board.snapshot.guests if guest.vmid == move.vmid)
+    host = board.snapshot.hosts[node]
+    return {
+        "vmid": move.vmid,
+        "node": node,
+        "from": format_cpulist(move.before_cpus),
+        "to": format_cpulist(move.after_cpus),
+        "before": move.before.as_dict(),
+        "after": move.after.as_dict(),
+        "cost": explain.cost_of_move(guest, host, move.before_cpus, move.after_cpus, board.policy),
+        "reason": explain.moved(guest, host, move),
+    }
+
+
 def _seat(board: _Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> None:
+    """Enter the guest's placement, or why it has none."""
     ledger = arrangement.ledger
     if guest.vmid in arrangement.refusals:
         board.refuse(guest, arrangement.refusals[guest.vmid])
         return
     choice = arrangement.choices[guest.vmid]
-    try:
-        cells = _cells(ledger.host, choice, rule, arrangement.seats[guest.vmid].demand)
-    except PlacementError as e:
-        ledger.release(guest.vmid)
-        board.refuse(guest, e)
-        return
-    wanted = pinned_keys(choice.cpus, cells, guest, rule.hugepages)
-    reason = explain.chosen(ledger.host, choice)
-    board.placements[guest.vmid] = Placement(guest, rule, choice.cpus, cells, wanted, reason)
-    _note_move(board, guest, choice.mask)
+    stay = board.settled.get(guest.vmid)
+    if stay is not None and stay.choice(ledger.host) == choice:
+        cpus, cells, reason, kept = stay.cpus, stay.cells, explain.kept(ledger.host, stay.cpus), True
+    else:
+        try:
+            cells = _cells(ledger.host, choice, rule, arrangement.seats[guest.vmid].demand)
+        except PlacementError as e:
+            ledger.release(guest.vmid)
+            board.refuse(guest, e)
+            return
+        why = board.unsettled.get(guest.vmid) if guest.next_config.get("affinity") else None
+        cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why), False
+    wanted = pinned_keys(cpus, cells, guest, rule.hugepages)
+    board.placements[guest.vmid] = Placement(guest, rule, cpus, cells, wanted, reason, kept)
 
 
 def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:
     if rule.memory == "none":
         return ()
     return tuple(cells_of(host, choice.shares, rule.memory, demand.memory_step, demand.memory_step > 1))
-
-
-def _note_move(board: _Board, guest: Guest, cpus: int) -> None:
-    present, _warnings = stored_cpus(guest, board.snapshot.hosts[guest.node])
-    if present and present != cpus:
-        board.moves.append({"vmid": guest.vmid, "node": guest.node, "from": format_cpulist(present), "to": format_cpulist(cpus)})
 
 
 def _pool(ledger: Ledger) -> int:
@@ -353,9 +388,17 @@ def _score_after(board: _Board) -> Vector:
     for name, ledger in board.ledgers.items():
         node_of = {guest.vmid: guest.node for guest in board.snapshot.guests}
         unplaced = sum(vcpus[entry["vmid"]] for entry in board.refused if node_of[entry["vmid"]] == name)
-        moves = sum(1 for move in board.moves if move["node"] == name)
+        moves = sum(1 for p in board.placements.values() if p.guest.node == name and _moves(p, ledger.host))
         total += score(ledger.host, ledger.claims(), unplaced, ledger.reserved, moves)
     return total
+
+
+def _moves(placement: Placement, host: Host) -> bool:
+    """Whether a guest that had CPUs of its own gets others."""
+    if placement.kept or placement.rule.cpu_class not in PINNED_CLASSES:
+        return False
+    present, _warnings = stored_cpus(placement.guest, host)
+    return bool(present) and present != _mask(placement.cpus)
 
 
 def _changes(board: _Board) -> t.List[t.Dict[str, t.Any]]:
@@ -391,7 +434,7 @@ def _document(board: _Board, before: Vector) -> t.Dict[str, t.Any]:
             "changes": changes,
             "refused": sorted(board.refused, key=lambda entry: entry["vmid"]),
             "skipped": sorted(board.skipped, key=lambda entry: entry["vmid"]),
-            "moves": sorted(board.moves, key=lambda move: move["vmid"]),
+            "moves": board.moves,
             "warnings": board.warnings,
             "summary": {
                 "guests": len(board.snapshot.guests),

@@ -147,7 +147,7 @@ class _Search:
                 return False
             state = self.arrangement.state()
             self.arrangement.take_out((vmid, *leaving, *entering))
-            if self.arrangement.put(vmid, target):
+            if self.arrangement.put(vmid, self._cpus_of(target)):
                 self._put_back(leaving, outside)
                 self._put_back(entering, target)
                 if self._accept(state):
@@ -158,8 +158,15 @@ class _Search:
 
     def _put_back(self, vmids: t.Iterable[int], preferred: t.Collection[int]) -> None:
         for vmid in sorted(vmids, key=lambda v: hardest_first(self.arrangement.seats[v])):
-            if not self.arrangement.put(vmid, preferred):
+            if not self.arrangement.put(vmid, self._cpus_of(preferred)):
                 self.arrangement.put(vmid)
+
+    def _cpus_of(self, nodes: t.Collection[int]) -> int:
+        cpus = 0
+        for numa_node in self.arrangement.ledger.host.numa_nodes:
+            if numa_node.id in nodes:
+                cpus |= numa_node.cpus
+        return cpus
 
     def _exchanges(
         self, vmid: int, target: t.Collection[int], outside: t.Collection[int]
@@ -237,7 +244,7 @@ class _Search:
                     if self._exhausted():
                         break
                     self.arrangement.restore(emptied)
-                    self.arrangement.add(self.arrangement.seats[vmid], choice)
+                    self.arrangement.occupy(vmid, choice)
                     self.arrangement.put_all(sorted(others, key=lambda v: order(self.arrangement.seats[v])))
                     if self._accept(state):
                         return True

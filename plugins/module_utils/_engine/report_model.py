@@ -34,7 +34,7 @@ from .findings import find
 from .headline import figures, headline
 from .occupancy import STATES, occupancy_now, occupancy_planned
 from .plan import check_plan
-from .planner import describes_host
+from .planner import ROAMING_WARNING, describes_host
 from .policy import Policy
 from .report_guests import guest_rows, unread_row
 from .report_host import HostReport
@@ -108,6 +108,12 @@ def _totals(hosts: t.Sequence[Document], guests: t.Sequence[Document]) -> Docume
 def _plan(plan: t.Mapping[str, t.Any], snapshot: Snapshot, reports: t.Sequence[HostReport]) -> Document:
     """What of the plan concerns the cluster as a whole; warnings that stand among the findings are not said twice."""
     said = {note for report in reports for tenant in report.now.tenants for note in tenant.notes}
+    openings = [f"Host {name} {why}" for name, why in snapshot.unread_hosts.items()]
+    openings += [
+        f"{ROAMING_WARNING} {report.host.node} "
+        for report in reports
+        if any(finding.kind == "roaming" for finding in report.findings)
+    ]
     outdated = [
         f"The plan was made for another hardware layout of host {name}; make a new one."
         for name, fingerprint in plan["hosts"].items()
@@ -115,7 +121,7 @@ def _plan(plan: t.Mapping[str, t.Any], snapshot: Snapshot, reports: t.Sequence[H
     ]
     return {
         "summary": {key: value for key, value in plan["summary"].items() if key != "hosts"},
-        "warnings": outdated + [str(warning) for warning in plan["warnings"] if warning not in said],
+        "warnings": outdated + [w for w in map(str, plan["warnings"]) if w not in said and not w.startswith(tuple(openings))],
         "refused": list(plan["refused"]),
         "skipped": list(plan.get("skipped") or []),
     }

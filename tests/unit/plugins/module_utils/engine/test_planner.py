@@ -124,7 +124,9 @@ def test_a_valid_affinity_stays_and_gets_its_cells():
 def test_of_two_guests_on_the_same_cpus_one_moves():
     document = plan([guest(100, 4, affinity="0-1,32-33"), guest(101, 4, affinity="1-2,33-34")])
     assert placement_of(document, 100)["cpus"] == "0,32,1,33"
-    assert document["moves"] == [{"vmid": 101, "node": "pve1", "from": "1-2,33-34", "to": "2-3,34-35"}]
+    assert placement_of(document, 101)["cpus"] == "2,34,3,35"
+    assert "Its CPUs 1,33 are offline, reserved or held by another guest" in placement_of(document, 101)["reason"]
+    assert document["score"]["after"]["moves"] == 1
 
 
 def test_a_hand_made_set_across_numa_borders_is_replaced():
