@@ -12,7 +12,6 @@ import functools
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError
 
 Function = t.TypeVar("Function", bound=t.Callable[..., t.Any])
