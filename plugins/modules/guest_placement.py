@@ -88,7 +88,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 guests:
-  description: One entry per change of the plan, in its order; after a failure, of those that were handled.
+  description: One entry per change of the plan, in its order; after a failure without those in RV(not_applied).
   returned: when the plan was carried out, at least in part
   type: list
   elements: dict

@@ -101,6 +101,24 @@ class Session:
                 time.sleep(RETRY_DELAYS_S[attempt])
         return None
 
+    def get_list(self, call: str, **params: t.Any) -> t.List[t.Mapping[str, t.Any]]:
+        """The list of mappings that a GET request answers. Raises PveError."""
+        data = self.get(call, **params)
+        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+            raise self._strange(call, data)
+        return data
+
+    def get_mapping(self, call: str, **params: t.Any) -> t.Mapping[str, t.Any]:
+        """The mapping that a GET request answers. Raises PveError."""
+        data = self.get(call, **params)
+        if not isinstance(data, dict):
+            raise self._strange(call, data)
+        return data
+
+    def _strange(self, call: str, data: t.Any) -> PveError:
+        shown = f"{type(data).__name__} {str(data)[:40]!r}"
+        return PveError(f"The answer of {self.login.address} to GET /{call} is {shown}; check that it is PVE that answers there.")
+
     def put(self, call: str, data: t.Mapping[str, t.Any]) -> t.Any:
         """Send a PUT request once. Raises UncertainError where it may have been carried out all the same, else PveError."""
         return self._request("PUT", call, dict(data))

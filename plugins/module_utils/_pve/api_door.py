@@ -38,16 +38,16 @@ class ApiDoor:
 
     def _read_lists(self) -> Reading:
         calls: t.List[t.Callable[[], t.Any]] = [
-            lambda: self._session.get("version"),
-            lambda: self._session.get("cluster/status"),
+            lambda: self._session.get_mapping("version"),
+            lambda: self._session.get_list("cluster/status"),
             self._resources,
-            lambda: self._session.get("cluster/ha/resources"),
-            lambda: self._session.get("cluster/options"),
+            lambda: self._session.get_list("cluster/ha/resources"),
+            lambda: self._session.get_mapping("cluster/options"),
             lambda: self._optional("cluster/mapping/pci"),
         ]
         version, status, resources, ha_resources, options, mappings = self._session.each(_call, calls)
         reading = Reading(
-            version=str(version["version"]),
+            version=str(version.get("version") or ""),
             status=status,
             resources=resources,
             ha_resources=ha_resources,
@@ -58,13 +58,13 @@ class ApiDoor:
         return reading
 
     def _resources(self) -> t.List[Answer]:
-        return [item for item in self._session.get("cluster/resources", type="vm") if item.get("type") in ("qemu", "lxc")]
+        return [item for item in self._session.get_list("cluster/resources", type="vm") if item.get("type") in ("qemu", "lxc")]
 
     def _read_rules(self, reading: Reading) -> t.Tuple[t.Sequence[Answer], t.Sequence[Answer]]:
         """Rules from PVE 9 on; groups before, and while PVE 9 has not yet turned them into rules."""
         rules: t.Sequence[Answer] = ()
         if major_version(reading.version) >= 9:
-            rules = self._session.get("cluster/ha/rules")
+            rules = self._session.get_list("cluster/ha/rules")
             if not any(item.get("group") for item in reading.ha_resources):
                 return rules, ()
         return rules, self._optional("cluster/ha/groups")
@@ -72,7 +72,7 @@ class ApiDoor:
     def _optional(self, call: str) -> t.Sequence[Answer]:
         """The list that a call answers; () where this PVE does not have it (any more)."""
         try:
-            return t.cast("t.Sequence[Answer]", self._session.get(call))
+            return self._session.get_list(call)
         except UnknownCallError:
             return ()
         except PveError as e:
@@ -94,7 +94,7 @@ class ApiDoor:
 
     def _permissions(self) -> t.Optional[t.Mapping[str, t.Any]]:
         try:
-            return t.cast("t.Mapping[str, t.Any]", self._session.get("access/permissions"))
+            return self._session.get_mapping("access/permissions")
         except UnknownCallError:
             return None
 
@@ -120,7 +120,7 @@ class ApiDoor:
 
     def read_status(self) -> t.Optional[t.Sequence[Answer]]:
         try:
-            return t.cast("t.Sequence[Answer]", self._session.get("cluster/status"))
+            return self._session.get_list("cluster/status")
         except DeniedError:
             return None
 
@@ -134,8 +134,8 @@ class ApiDoor:
         if guest.node in silent:
             return silent[guest.node]
         try:
-            items = self._session.get(_guest_path(guest, "pending"))
-            raw_keys = self._session.get(_guest_path(guest, "config")).get("lxc") or () if guest.type == "lxc" else ()
+            items = self._session.get_list(_guest_path(guest, "pending"))
+            raw_keys = self._session.get_mapping(_guest_path(guest, "config")).get("lxc") or () if guest.type == "lxc" else ()
             return from_pending_answer(items, raw_keys)
         except MissingGuestError as e:
             return e
@@ -144,7 +144,7 @@ class ApiDoor:
             return e
 
     def running(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, bool]:
-        states = self._session.each(lambda ref: self._session.get(_guest_path(ref, "status", "current")), guests)
+        states = self._session.each(lambda ref: self._session.get_mapping(_guest_path(ref, "status", "current")), guests)
         return {ref.vmid: state.get("status") == "running" for ref, state in zip(guests, states)}
 
     def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
@@ -165,7 +165,7 @@ class ApiDoor:
 
     def _really_lacks(self, vmid: int) -> bool:
         """Ask PVE about this guest alone, for the overall list leaves out paths without an entry of their own."""
-        return lacks(self._session.get("access/permissions", path=f"/vms/{vmid}"), CPU_PRIVILEGE, vmid)
+        return lacks(self._session.get_mapping("access/permissions", path=f"/vms/{vmid}"), CPU_PRIVILEGE, vmid)
 
     def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
         data = dict(values)

@@ -81,7 +81,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The steps that are done (in check mode: would be done), those that are not, and the warnings."""
+    """The steps that are settled (written, or nothing to do; in check mode as if written), those that a failure left, the warnings."""
 
     done: t.Tuple[Step, ...]
     left: t.Tuple[Step, ...] = ()
@@ -186,8 +186,10 @@ def carry_out(door: Door, prepared: Outcome) -> Outcome:
         try:
             done.append(_carried_out(door, step, warnings) if step.to_do else step)
         except PveError as e:
-            left = prepared.done[position:]
-            raise ApplyError(_failure(step, e, done, left), Outcome(tuple(done), left, tuple(warnings))) from e
+            left = [other for other in prepared.done[position:] if other.to_do]
+            message = _failure(step, e, done, left)
+            done += [other for other in prepared.done[position:] if not other.to_do]
+            raise ApplyError(message, Outcome(tuple(done), tuple(left), tuple(warnings))) from e
     return Outcome(tuple(done), (), tuple(warnings))
 
 
@@ -203,8 +205,7 @@ def _carried_out(door: Door, step: Step, warnings: t.List[str]) -> Step:
 
 def _failure(step: Step, error: PveError, done: t.Sequence[Step], left: t.Sequence[Step]) -> str:
     written = sum(1 for other in done if other.to_do)
-    more = sum(1 for other in left[1:] if other.to_do)
-    return f"{_about(step)}: {str(error).rstrip('.')} ({written} guests were changed before it, {more} more were left as they were)."
+    return f"{_about(step)}: {str(error).rstrip('.')} (guests changed before it: {written}; left as they were after it: {len(left) - 1})."
 
 
 def _about(step: Step) -> str:

@@ -20,7 +20,7 @@ def placement_result(outcome: Outcome) -> t.Dict[str, t.Any]:
         "guests": [step.result() for step in outcome.done],
         "diff": {"before": _text(outcome.done, "before"), "after": _text(outcome.done, "after")},
     }
-    left = [step.change.vmid for step in outcome.left if step.to_do]
+    left = [step.change.vmid for step in outcome.left]
     return {**result, "not_applied": left} if left else result
 
 

@@ -158,3 +158,11 @@ def test_who_may_set_what() -> None:
     assert not Login("h", user="admin@pve", password="p").may_set_root_keys
     assert not Login("h", token_id="t", token_secret="s").may_set_root_keys
     assert BY_PASSWORD["api_user"] == Login("h").user
+
+
+def test_an_answer_of_another_shape_is_said_so(lab: Lab) -> None:
+    session = Session(login_to(lab))
+    with pytest.raises(errors.PveError, match=r"GET /version is dict .*check that it is PVE"):
+        session.get_list("version")
+    with pytest.raises(errors.PveError, match="GET /cluster/status is list"):
+        session.get_mapping("cluster/status")
