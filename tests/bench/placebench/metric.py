@@ -40,10 +40,11 @@ def vector(machine: Machine, held: t.Iterable[Held], unplaced_vcpus: int = 0) ->
     parts = dict.fromkeys(PARTS, 0)
     parts["unplaced_vcpus"] = unplaced_vcpus
     for guest in guests:
-        touched = {machine.numa[cpu] for cpu in guest.cpus}.union(*(bound.numa_nodes for bound in guest.memory))
-        parts["numa"] += len(touched) - _fewest_numa(machine, len(guest.cpus), sum(bound.mib for bound in guest.memory))
-        parts["package"] += len({machine.package[cpu] for cpu in guest.cpus}) - _fewest(machine, "package", len(guest.cpus))
-        parts["l3"] += len({machine.l3[cpu] for cpu in guest.cpus}) - _fewest(machine, "l3", len(guest.cpus))
+        fewest = least(machine, len(guest.cpus), sum(bound.mib for bound in guest.memory))
+        numa = {machine.numa[cpu] for cpu in guest.cpus}.union(*(bound.numa_nodes for bound in guest.memory))
+        parts["numa"] += len(numa) - fewest["numa"]
+        parts["package"] += len({machine.package[cpu] for cpu in guest.cpus}) - fewest["package"]
+        parts["l3"] += len({machine.l3[cpu] for cpu in guest.cpus}) - fewest["l3"]
     used = frozenset().union(*(guest.cpus for guest in guests)) if guests else frozenset()
     users = Counter(core for guest in guests for core in {machine.core[cpu] for cpu in guest.cpus})
     parts["shared_core"] = sum(1 for number in users.values() if number > 1)
@@ -56,13 +57,14 @@ def cost(parts: t.Mapping[str, int], weights: t.Mapping[str, int] = DENSE) -> in
     return sum(weights[name] * parts[name] for name in PARTS)
 
 
-def _fewest(machine: Machine, level: str, vcpus: int) -> int:
-    return _count(vcpus, [len(cpus) for cpus in machine.units[level].values()])
-
-
-def _fewest_numa(machine: Machine, vcpus: int, memory_mib: int) -> int:
-    by_cpus = _fewest(machine, "numa", vcpus)
-    return max(by_cpus, _count(memory_mib, list(machine.memory_mib.values()))) if memory_mib else by_cpus
+def least(machine: Machine, vcpus: int, memory_mib: int = 0) -> t.Dict[str, int]:
+    """The fewest NUMA nodes, packages and L3 domains that could hold such a guest on the empty machine."""
+    fewest = {
+        part: _count(vcpus, [len(cpus) for cpus in machine.units[part].values()]) for part in ("numa", "package", "l3")
+    }
+    if memory_mib:
+        fewest["numa"] = max(fewest["numa"], _count(memory_mib, list(machine.memory_mib.values())))
+    return fewest
 
 
 def _count(needed: int, sizes: t.List[int]) -> int:
