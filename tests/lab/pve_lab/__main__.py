@@ -11,7 +11,6 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 import typing as t
 
 from .cluster import Cluster
@@ -36,9 +35,8 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
         print(f"pve_lab: {options.cluster}: {error}", file=sys.stderr)
         return 1
     cluster.tasks.delay = options.task_delay
-    over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_ignored: over.set())
+    ends = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the threads begin: they are to leave these signals to us
     with Lab(cluster, options.delay, options.port, options.log, options.state_file) as lab:
         ready = {"host": lab.host, "port": lab.port, "ca_path": lab.ca_path, "pid": os.getpid()}
         if options.ready_file:
@@ -47,7 +45,7 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
             fresh.write_text(json.dumps(ready) + "\n", encoding="utf-8")
             os.replace(fresh, target)
         print(json.dumps(ready), flush=True)
-        over.wait(options.lifetime)
+        signal.sigtimedwait(ends, options.lifetime)
     return 0
 
 
