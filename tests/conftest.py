@@ -9,8 +9,11 @@ under ansible_collections with a loader of its own (on Pythons down to 3.9 too, 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,10 +30,9 @@ def _collections_folder() -> Path:
     folder = ROOT / ".ansible" / "collections"
     link = folder / "ansible_collections" / "corepin" / "proxmox"
     link.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    # It exists where `make setup` made it, or another worker of pytest-xdist at this very moment.
+    with contextlib.suppress(FileExistsError):
         link.symlink_to(Path("..", "..", "..", ".."), target_is_directory=True)
-    except FileExistsError:
-        pass  # made by `make setup`, or by another worker of pytest-xdist at this very moment
     return folder
 
 
@@ -65,6 +67,32 @@ _set_hypothesis_profile()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes long; runs only with COREPIN_LONG=1, as `make test-long` sets it")
+    if "TMPDIR" not in os.environ and _memory_serves():
+        _use_memory(config)
+
+
+def _memory_serves(folder: str = "/dev/shm") -> bool:
+    """Whether temporary files may lie in memory: generated hosts are tens of thousands of small files."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return False
+    runs_programs = not status.f_flag & os.ST_NOEXEC
+    return runs_programs and os.access(folder, os.W_OK) and status.f_bavail * status.f_frsize > 4 << 30
+
+
+def _use_memory(config: pytest.Config) -> None:
+    """Until the end of the run; the workers of pytest-xdist inherit it. Set TMPDIR to keep what tests leave."""
+    folder = tempfile.mkdtemp(prefix="corepin-tests-", dir="/dev/shm")
+    os.environ["TMPDIR"] = folder
+    tempfile.tempdir = folder
+
+    def clean_up() -> None:
+        os.environ.pop("TMPDIR", None)
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(clean_up)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
