@@ -9,6 +9,8 @@ import typing as t
 from ansible_collections.corepin.proxmox.plugins.filter.place import place
 from ansible_collections.corepin.proxmox.plugins.filter.policy import policy
 from ansible_collections.corepin.proxmox.plugins.filter.read_plan import read_plan
+from ansible_collections.corepin.proxmox.plugins.filter.read_snapshot import read_snapshot
+from ansible_collections.corepin.proxmox.plugins.filter.report_model import report_model
 from ansible_collections.corepin.proxmox.plugins.filter.snapshot import snapshot
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError, PolicyError
 from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import ansible_filter, without_ansible
@@ -17,6 +19,8 @@ _FILTERS: t.Mapping[str, t.Callable[..., t.Any]] = {
     "place": without_ansible(place),
     "policy": without_ansible(policy),
     "read_plan": without_ansible(read_plan),
+    "read_snapshot": without_ansible(read_snapshot),
+    "report_model": without_ansible(report_model),
     "snapshot": without_ansible(snapshot),
 }
 

@@ -67,7 +67,9 @@ def _vmids(tenants: t.Iterable[Tenant]) -> t.Tuple[int, ...]:
 
 
 def _cpus(cpus: int) -> str:
-    return f"CPU{'' if count(cpus) == 1 else 's'} {format_cpulist(cpus)}"
+    """`CPU 3`, `CPUs 10,42`, or only how many where the list would be long."""
+    text = format_cpulist(cpus)
+    return plural(count(cpus), "CPU") if len(text) > 40 else f"CPU{'' if count(cpus) == 1 else 's'} {text}"
 
 
 def _verb(tenants: t.Sequence[Tenant], one: str, many: str) -> str:
@@ -77,16 +79,19 @@ def _verb(tenants: t.Sequence[Tenant], one: str, many: str) -> str:
 def _overlaps(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding]:
     """One finding for each set of guests that are tied together by CPUs which several of them hold."""
     for tenants, cpus in _tied([tenant for tenant in now.tenants if tenant.cpus & now.contested], now.contested):
-        guests = _named(tenants) if len(tenants) <= 3 else f"{len(tenants)} guests"
-        who = "" if len(tenants) <= 3 else f" They are {listed([name_of(tenant) for tenant in tenants])}."
-        alone = [tenant for tenant in tenants if tenant.alone]
-        claim = "each of them" if len(alone) == len(tenants) else listed([name_of(tenant) for tenant in alone])
-        text = f"{sentence(claim)} is to have its CPUs alone, but {_cpus(cpus)} {'is' if count(cpus) == 1 else 'are'} held by more than one.{who}"
-        if len(alone) not in (1, len(tenants)):
-            text = text.replace(" is to have its CPUs", " are to have their CPUs", 1)
-        yield Finding(
-            "overlap", "conflict", f"{guests} share {plural(count(cpus), 'CPU')}", text + _remedy(tenants, cpus, planned), _vmids(tenants), cpus
-        )
+        few = len(tenants) <= 3
+        guests = _named(tenants) if few else f"{len(tenants)} guests"
+        who = "" if few else f" They are {listed([name_of(tenant) for tenant in tenants])}."
+        shared = f"{_cpus(cpus)} {'is' if count(cpus) == 1 else 'are'} held by more than one"
+        text = f"{_promise(tenants)}, but {shared}.{who}{_remedy(tenants, cpus, planned)}"
+        yield Finding("overlap", "conflict", f"{guests} share {plural(count(cpus), 'CPU')}", text, _vmids(tenants), cpus)
+
+
+def _promise(tenants: t.Sequence[Tenant]) -> str:
+    alone = [tenant for tenant in tenants if tenant.alone]
+    if len(alone) == len(tenants):
+        return "Each of them is to have its CPUs alone"
+    return f"{_named(alone)} {_verb(alone, 'is to have its', 'are to have their')} CPUs alone"
 
 
 def _tied(tenants: t.Sequence[Tenant], contested: int) -> t.List[t.Tuple[t.List[Tenant], int]]:
@@ -147,19 +152,11 @@ def _siblings(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Find
         taken = tenant.idle & now.held
         others = [other for other in now.tenants if other.cpus & taken and other is not tenant]
         if others:
-            yield Finding(
-                "sibling",
-                "conflict",
-                f"{sentence(name_of(tenant))} does not have its cores alone",
-                f"It is isolated, but {_cpus(taken)} on the same {_plain(count(taken), 'core')} "
-                f"{_verb(others, 'belongs', 'belong')} to {listed([name_of(other) for other in others])}.{_remedy([tenant, *others], taken, planned)}",
-                _vmids([tenant, *others]),
-                taken,
-            )
-
-
-def _plain(number: int, noun: str) -> str:
-    return noun if number == 1 else f"{noun}s"
+            owners = listed([name_of(other) for other in others])
+            text = f"It is isolated, but {_cpus(taken)} on its cores {'belongs' if count(taken) == 1 else 'belong'} to {owners}."
+            remedy = _remedy([tenant, *others], taken, planned)
+            title = f"{sentence(name_of(tenant))} does not have its cores alone"
+            yield Finding("sibling", "conflict", title, text + remedy, _vmids([tenant, *others]), taken)
 
 
 def _intruders(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding]:
@@ -213,7 +210,9 @@ def _roaming(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Findi
 def _configs(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding]:
     for tenant in now.tenants:
         for note in tenant.notes:
-            yield Finding("config", "warning", f"{sentence(name_of(tenant))} does not get what its config says", note, _vmids([tenant]), tenant.cpus)
+            yield Finding(
+                "config", "warning", f"{sentence(name_of(tenant))} does not get what its config says", note, _vmids([tenant]), tenant.cpus
+            )
 
 
 def _memory(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding]:
@@ -244,7 +243,9 @@ def _spans(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding
                 wide.append((tenant, needed))
     if wide:
         tenants = [tenant for tenant, _needed in wide]
-        yield Finding("spans", "warning", _spans_title(wide, now.host), _spans_text(wide, now.host, planned), _vmids(tenants), _held(tenants))
+        yield Finding(
+            "spans", "warning", _spans_title(wide, now.host), _spans_text(wide, now.host, planned), _vmids(tenants), _held(tenants)
+        )
 
 
 def _spans_title(wide: t.Sequence[t.Tuple[Tenant, int]], host: Host) -> str:
@@ -260,9 +261,7 @@ def _spans_text(wide: t.Sequence[t.Tuple[Tenant, int]], host: Host, planned: t.O
         text = sentence(listed([f"{name_of(x)} lies on {len(numa_nodes_of(x.cpus, host))} instead of {n}" for x, n in wide])) + "."
     if planned is None:
         return text
-    better = [
-        x for x, _n in wide if len(numa_nodes_of(planned.tenant_of[x.guest.vmid].cpus, host)) < len(numa_nodes_of(x.cpus, host))
-    ]
+    better = [x for x, _n in wide if len(numa_nodes_of(planned.tenant_of[x.guest.vmid].cpus, host)) < len(numa_nodes_of(x.cpus, host))]
     if not better:
         return f"{text} The plan leaves it so."
     if len(better) == len(wide):
@@ -320,4 +319,3 @@ def _refused(now: Occupancy, refused: t.Mapping[int, str]) -> t.Iterator[Finding
         tenant = now.tenant_of.get(vmid)
         if tenant:
             yield Finding("refused", "warning", f"{sentence(name_of(tenant))} gets no place", message, (vmid,), tenant.cpus)
-

@@ -28,7 +28,7 @@ def _worst(hosts: t.Sequence[Document]) -> str:
     if contested or reserved:
         kinds = [kind for kind, number in (("overlap", contested), ("reserved", reserved)) if number]
         owners = f"{spelled(contested, 'CPU')} {'has' if contested == 1 else 'have'} more than one owner"
-        given = f"{spelled(reserved, 'reserved CPU')} {'is' if reserved == 1 else 'are'} held by guests"
+        given = f"{spelled(reserved, 'reserved CPU')} {'is' if reserved == 1 else 'are'} given to guests"
         texts = [text for text, number in ((owners, contested), (given, reserved)) if number]
         return sentence(" and ".join(texts)) + (_on_hosts(hosts, kinds[0]) if len(kinds) == 1 else "") + "."
     for kind, one, many in (

@@ -47,7 +47,9 @@ class HostReport:
                 "numa_nodes": len(host.numa_nodes),
                 "packages": len(host.packages),
             },
-            "core_types": {"performance": format_cpulist(host.performance), "efficiency": format_cpulist(host.efficiency)} if both else None,
+            "core_types": {"performance": format_cpulist(host.performance), "efficiency": format_cpulist(host.efficiency)}
+            if both
+            else None,
             "map": _map(host),
             "now": occupancy_as_dict(self.now, self.facts),
             "planned": occupancy_as_dict(self.planned, self.facts) if self.planned else None,
@@ -105,9 +107,7 @@ def occupancy_as_dict(occupancy: Occupancy, facts: t.Mapping[str, t.Any]) -> Doc
         "states": {state: format_cpulist(states[state]) for state in STATES if states[state]},
         "cpus": {state: count(states[state]) for state in STATES},
         "claims": [_claim(tenant) for tenant in tenants if tenant.cpus],
-        "floats": [
-            {"vmid": x.guest.vmid, "cpus": format_cpulist(x.floats), "roams": x.roams, "in_pool": x.in_pool} for x in floating
-        ],
+        "floats": [{"vmid": x.guest.vmid, "cpus": format_cpulist(x.floats), "roams": x.roams, "in_pool": x.in_pool} for x in floating],
         "pool": format_cpulist(occupancy.pool),
         "largest": {"l3_domain": largest_l3, "numa_node": largest_numa},
         "floating_vcpus": sum(tenant.guest.vcpus for tenant in floating),

@@ -34,7 +34,7 @@ from .findings import find
 from .headline import figures, headline
 from .occupancy import STATES, occupancy_now, occupancy_planned
 from .plan import check_plan
-from .planner import ROAMING_WARNING, describes_host
+from .planner import describes_host
 from .policy import Policy
 from .report_guests import guest_rows, unread_row
 from .report_host import HostReport
@@ -42,6 +42,9 @@ from .snapshot import Snapshot
 from .topology import Host
 
 SCHEMA = 1
+
+# How the planner's warning about unmanaged guests begins; a finding of the host says the same.
+_ROAMING = "Unmanaged guests without affinity on host"
 
 Document = t.Dict[str, t.Any]
 
@@ -109,11 +112,7 @@ def _plan(plan: t.Mapping[str, t.Any], snapshot: Snapshot, reports: t.Sequence[H
     """What of the plan concerns the cluster as a whole; warnings that stand among the findings are not said twice."""
     said = {note for report in reports for tenant in report.now.tenants for note in tenant.notes}
     openings = [f"Host {name} {why}" for name, why in snapshot.unread_hosts.items()]
-    openings += [
-        f"{ROAMING_WARNING} {report.host.node} "
-        for report in reports
-        if any(finding.kind == "roaming" for finding in report.findings)
-    ]
+    openings += [f"{_ROAMING} {report.host.node} " for report in reports if any(finding.kind == "roaming" for finding in report.findings)]
     outdated = [
         f"The plan was made for another hardware layout of host {name}; make a new one."
         for name, fingerprint in plan["hosts"].items()
