@@ -12,8 +12,9 @@ with Lab(Cluster.from_dict({"nodes": [{"name": "pve1"}], "guests": [{"vmid": 100
 from __future__ import annotations
 
 from .cluster import Cluster
+from .door import Door, HostView
 from .faults import Fault
 from .lab import Lab
 from .requests_log import Request
 
-__all__ = ["Cluster", "Fault", "Lab", "Request"]
+__all__ = ["Cluster", "Door", "Fault", "HostView", "Lab", "Request"]

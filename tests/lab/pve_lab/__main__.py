@@ -1,11 +1,12 @@
 # Copyright (c) corepin contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a lab by itself: python -m pve_lab CLUSTER.json [--port N] [--ready-file F] [--log F] [--state-file F] [--lifetime S]"""
+"""Run a lab by itself: python -m pve_lab CLUSTER.json [--port N] [--ready-file F] [--log F] [--state-file F] [--door DIR] [--lifetime S]"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import sys
 import typing as t
 
 from .cluster import Cluster
+from .door import Door
 from .lab import Lab
 
 
@@ -25,6 +27,7 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
     parser.add_argument("--ready-file", help="gets {host, port, ca_path, pid} as JSON once the lab answers")
     parser.add_argument("--log", help="gets one JSON line per answered request")
     parser.add_argument("--state-file", help="holds the state as a description, written after each change")
+    parser.add_argument("--door", help="gets a view of each host: bin/ with qm, pct and pvesh, and etc-pve/")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--task-delay", type=float, default=0.0, help="seconds that a task takes")
     parser.add_argument("--lifetime", type=float, default=3600.0, help="seconds after which the lab ends by itself (default: an hour)")
@@ -37,7 +40,10 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> int:
     cluster.tasks.delay = options.task_delay
     ends = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the threads begin: they are to leave these signals to us
-    with Lab(cluster, options.delay, options.port, options.log, options.state_file) as lab:
+    with contextlib.ExitStack() as opened:
+        lab = opened.enter_context(Lab(cluster, options.delay, options.port, options.log, options.state_file))
+        if options.door:
+            opened.enter_context(Door(lab, options.door))
         ready = {"host": lab.host, "port": lab.port, "ca_path": lab.ca_path, "pid": os.getpid()}
         if options.ready_file:
             target = pathlib.Path(options.ready_file)

@@ -101,6 +101,7 @@ class Cluster:
         self.unauthorized_delay = 0.0
         self.local_name = ""
         self.listeners: list[t.Callable[[], None]] = []
+        self.before_calls: list[t.Callable[[], None]] = []
         self._broadcast: t.Optional[dict[int, dict[str, t.Any]]] = None
 
     @classmethod

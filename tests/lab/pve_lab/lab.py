@@ -35,7 +35,7 @@ class Lab:
     ) -> None:
         self.cluster = cluster
         self.faults = Faults()
-        self._log = RequestsLog(log_path)
+        self.log = RequestsLog(log_path)
         self._delay = delay
         self._wanted_port = port
         self._state_path = state_path
@@ -48,7 +48,7 @@ class Lab:
         self._directory = tempfile.TemporaryDirectory(prefix="pve-lab-")
         context, ca_path = make_server_context(pathlib.Path(self._directory.name), self.host, self.cluster.nodes)
         self.ca_path = str(ca_path)
-        self._server = LabServer((self.host, self._wanted_port), context, self.cluster, self.faults, self._log, self._delay)
+        self._server = LabServer((self.host, self._wanted_port), context, self.cluster, self.faults, self.log, self._delay)
         self.port = self._server.server_address[1]
         if self._state_path:
             self.cluster.listeners.append(self._write_state)
@@ -79,15 +79,15 @@ class Lab:
     @property
     def requests(self) -> list[Request]:
         """Every request so far, in order of arrival, also those that were dropped or are still being answered."""
-        return self._log.snapshot()
+        return self.log.snapshot()
 
     def mark(self) -> int:
         """A place in the log for requests_since."""
-        return len(self._log.snapshot())
+        return len(self.log.snapshot())
 
     def requests_since(self, mark: int) -> list[Request]:
         """The requests that came after the mark."""
-        return self._log.snapshot()[mark:]
+        return self.log.snapshot()[mark:]
 
     @property
     def writes(self) -> list[Request]:

@@ -55,7 +55,7 @@ class LabServer(http.server.ThreadingHTTPServer):
             return
         try:
             _Handler(secured, client_address, self)
-        except (ConnectionError, ssl.SSLError, TimeoutError):
+        except OSError:
             pass
         finally:
             secured.close()
@@ -149,6 +149,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 raise ApiError(501, f"Method '{method} {path}' not implemented")
             user = None
             with cluster.mutex:
+                for prepare in cluster.before_calls:
+                    prepare()
                 if needs_login(method, path):
                     user = caller(cluster, method, t.cast("t.Mapping[str, str]", self.headers))
                     entry.user = user

@@ -43,6 +43,23 @@ class Task:
         self.log.append(f"WARN: {line}")
 
 
+@dataclasses.dataclass
+class Printed:
+    """What code prints that runs in the foreground: for a command on the host; the API throws it away."""
+
+    lines: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Print to the standard output."""
+        self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        """Print to the standard error output."""
+        self.warnings.append(line)
+
+
+Speaker = t.Union[Task, Printed]
 Work = t.Callable[[Task], None]
 
 

@@ -16,7 +16,7 @@ from .errors import ApiError, died, parameter_error, permission_error
 from .guest import Guest, memory_of
 from .schema import FormatError, parse_property_string, split_list
 from .tags import check_tag_rights, unique_tags
-from .tasks import Task
+from .tasks import Printed, Speaker, Task
 
 CONTROL_PARAMETERS = ("delete", "revert", "digest", "skiplock", "force", "background_delay", "skip_cloud_init")
 
@@ -31,6 +31,7 @@ class Change:
     reverts: list[str]
     digest: t.Optional[str]
     skiplock: bool
+    as_sent: list[tuple[str, str]]
 
 
 def read_change(guest_keys: t.Container[str], user: str, params: t.Mapping[str, t.Any]) -> Change:
@@ -53,11 +54,14 @@ def read_change(guest_keys: t.Container[str], user: str, params: t.Mapping[str, 
             raise parameter_error({"revert": f"you can't use '-delete {key}' and -revert {key}' at the same time"})
         if key not in guest_keys:
             raise parameter_error({"delete": f"unknown option '{key}'"})
-    return Change(user, values, deletes, reverts, params.get("digest"), str(params.get("skiplock", "0")) == "1")
+    as_sent = sorted((key, str(value).replace("\0", ",")) for key, value in params.items() if key not in ("digest", "background_delay"))
+    return Change(user, values, deletes, reverts, params.get("digest"), str(params.get("skiplock", "0")) == "1", as_sent)
 
 
-def update_vm(cluster: Cluster, node: str, vmid: int, user: str, params: t.Mapping[str, t.Any], in_background: bool) -> t.Optional[Task]:
-    """Change a VM; the task when `in_background`, else None after the change is done."""
+def update_vm(
+    cluster: Cluster, node: str, vmid: int, user: str, params: t.Mapping[str, t.Any], printed: t.Optional[Printed]
+) -> t.Optional[Task]:
+    """Change a VM: in the foreground, printing to `printed`, or (`printed` None) by a task, which is returned."""
     change = read_change(qemu_keys.file_keys(cluster.major), user, params)
     if "cpuunits" in change.values:
         change.values["cpuunits"] = _clamped_cpuunits(int(change.values["cpuunits"]), cluster.nodes[node].cgroup)
@@ -81,8 +85,8 @@ def update_vm(cluster: Cluster, node: str, vmid: int, user: str, params: t.Mappi
             elif key in config.pending:
                 change.deletes.append(key)
         _check_balloon(config, change.values)
-        if not in_background:
-            _apply_to_vm(cluster, guest, change, None)
+        if printed is not None:
+            _apply_to_vm(cluster, guest, change, printed)
             return None
         return cluster.tasks.start(node, "qmconfig", vmid, user, lambda task: _apply_to_vm(cluster, guest, change, task))
 
@@ -140,12 +144,10 @@ def _check_balloon(config: ConfigFile, values: t.Mapping[str, str]) -> None:
         raise died("balloon value too large (must be smaller than assigned memory)")
 
 
-def _apply_to_vm(cluster: Cluster, guest: Guest, change: Change, task: t.Optional[Task]) -> None:
+def _apply_to_vm(cluster: Cluster, guest: Guest, change: Change, speaker: Speaker) -> None:
     """Write the change into the pending section, drop what changes nothing, then take over what can be."""
-    if task:
-        shown = {**change.values, **({"delete": ",".join(change.deletes)} if change.deletes else {})}
-        task.say(f"update VM {guest.vmid}: " + " ".join(f"-{key} {value}" for key, value in sorted(shown.items())))
-    modified = _delete_keys(cluster, guest, change, task) | _set_keys(cluster, guest, change)
+    speaker.say(f"update VM {guest.vmid}: " + " ".join(f"-{key} {value}" for key, value in change.as_sent))
+    modified = _delete_keys(cluster, guest, change, speaker) | _set_keys(cluster, guest, change)
     config = guest.load()
     if _drop_unchanged(config):
         cluster.store(guest, config)
@@ -160,14 +162,13 @@ def _apply_to_vm(cluster: Cluster, guest: Guest, change: Change, task: t.Optiona
         cluster.store(guest, config)
 
 
-def _delete_keys(cluster: Cluster, guest: Guest, change: Change, task: t.Optional[Task]) -> set[str]:
+def _delete_keys(cluster: Cluster, guest: Guest, change: Change, speaker: Speaker) -> set[str]:
     modified = set()
     for key in change.deletes:
         config = guest.load()
         value = config.main.get(key, config.pending.get(key))
         if value is None:
-            if task:
-                task.warn(f"cannot delete '{key}' - not set in current configuration!")
+            speaker.warn(f"cannot delete '{key}' - not set in current configuration!")
             continue
         modified.add(key)
         check_device(cluster, change.user, guest.vmid, key, value)

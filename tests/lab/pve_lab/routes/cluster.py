@@ -37,7 +37,7 @@ def cluster_status(call: Call) -> t.Any:
                 "nodeid": node.nodeid,
                 "ip": node.ip,
                 "online": int(node.online),
-                "local": int(node.name == cluster.local_name),
+                "local": int(node.name == call.seen_from),
                 "level": "",
             }
         )

@@ -65,12 +65,12 @@ def vm_pending(call: Call) -> t.Any:
 
 @route("PUT", "/nodes/{node}/qemu/{vmid}/config", perm("/vms/{vmid}", *qemu_keys.CONFIG_PRIVILEGES, any_of=True), _update_parameters)
 def put_config(call: Call) -> t.Any:
-    update_vm(call.cluster, call.text("node"), call.vmid, call.user, _own(call), in_background=False)
+    update_vm(call.cluster, call.text("node"), call.vmid, call.user, _own(call), call.printed)
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/config", perm("/vms/{vmid}", *qemu_keys.CONFIG_PRIVILEGES, any_of=True), _async_parameters)
 def post_config(call: Call) -> t.Any:
-    task = update_vm(call.cluster, call.text("node"), call.vmid, call.user, _own(call), in_background=True)
+    task = update_vm(call.cluster, call.text("node"), call.vmid, call.user, _own(call), None)
     assert task
     if "background_delay" in call.params:
         call.cluster.mutex.wait_for(lambda: not task.running, timeout=int(call.params["background_delay"]))

@@ -16,6 +16,7 @@ from ..cluster import Cluster, Node
 from ..errors import ApiError, parameter_error, permission_error
 from ..guest import Guest
 from ..schema import Prop, check_parameters
+from ..tasks import Printed
 
 
 @dataclasses.dataclass
@@ -27,6 +28,8 @@ class Call:
     path: str
     params: dict[str, t.Any]
     user: str
+    printed: Printed
+    seen_from: str
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter as text."""
@@ -108,12 +111,24 @@ def route(method: str, template: str, permission: Allowed, parameters: Parameter
     return register
 
 
-def answer(cluster: Cluster, method: str, path: str, params: t.Mapping[str, t.Any], user: t.Optional[str]) -> t.Any:
-    """The data of the answer; ApiError for every other end. Call it while holding the cluster's mutex."""
+def answer(
+    cluster: Cluster,
+    method: str,
+    path: str,
+    params: t.Mapping[str, t.Any],
+    user: t.Optional[str],
+    printed: t.Optional[Printed] = None,
+    seen_from: t.Optional[str] = None,
+) -> t.Any:
+    """The data of the answer; ApiError for every other end. Call it while holding the cluster's mutex.
+
+    `printed` takes what a command in the foreground prints; `seen_from` is the host that answers (None: the API's).
+    """
+    here = seen_from or cluster.local_name
     found, in_path = _find(method, path)
     merged = {**params, **in_path}
     _check_permission(cluster, found, merged, user)
-    if "node" in in_path and in_path["node"] != cluster.local_name:
+    if "node" in in_path and in_path["node"] != here:
         cluster.known_node(in_path["node"])
     schema = dict(found.parameters(cluster) if callable(found.parameters) else found.parameters)
     for name in in_path:
@@ -121,7 +136,7 @@ def answer(cluster: Cluster, method: str, path: str, params: t.Mapping[str, t.An
     errors = check_parameters(schema, merged)
     if errors:
         raise parameter_error(errors)
-    return found.handler(Call(cluster, method, path, merged, user or ""))
+    return found.handler(Call(cluster, method, path, merged, user or "", printed or Printed(), here))
 
 
 def needs_login(method: str, path: str) -> bool:
