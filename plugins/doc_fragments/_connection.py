@@ -18,7 +18,8 @@ options:
     description:
       - Host of the PVE API, any one of the cluster. One login serves the whole cluster.
       - Without it the module works on the host that it runs on, which has to be a PVE host, as root and without
-        any login, and needs neither C(proxmoxer) nor C(requests).
+        any login, and needs neither C(proxmoxer) nor C(requests). It reads C(/etc/pve), or the folder that the environment
+        variable E(COREPIN_ETC_PVE) names for a simulated host, and finds C(qm) and C(pvesh) by E(PATH).
       - Uses the E(PROXMOX_HOST) environment variable if not specified.
     type: str
   api_port:

@@ -31,8 +31,7 @@ try:
 except ImportError:
     PROXMOXER_ERROR = traceback.format_exc()
 
-READ_ATTEMPTS = 3
-RETRY_DELAYS_S = (0.5, 1.5)
+RETRY_DELAYS_S = (0.5, 1.5)  # a read is tried once more than this has entries
 CONNECT_TIMEOUT_S = 10.0
 ROOT_USER = "root@pam"
 
@@ -92,14 +91,15 @@ class Session:
 
     def get(self, call: str, **params: t.Any) -> t.Any:
         """The data of a GET request. Raises PveError."""
-        for attempt in range(READ_ATTEMPTS):
+        delays = iter(RETRY_DELAYS_S)
+        while True:
             try:
                 return self._request("GET", call, params)
             except (UnreachableError, UncertainError) as e:
-                if attempt == READ_ATTEMPTS - 1 or isinstance(e, ReadTimeoutError):
+                delay = next(delays, None)
+                if delay is None or isinstance(e, ReadTimeoutError):
                     raise
-                time.sleep(RETRY_DELAYS_S[attempt])
-        return None
+                time.sleep(delay)
 
     def get_list(self, call: str, **params: t.Any) -> t.List[t.Mapping[str, t.Any]]:
         """The list of mappings that a GET request answers. Raises PveError."""

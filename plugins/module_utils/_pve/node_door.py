@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import typing as t
 from pathlib import Path
@@ -26,6 +27,7 @@ from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, local
 from .section_config import parse_sections
 
 COMMAND_TIMEOUT_S = 60.0  # PVE itself waits at most 10 s for the lock of a guest
+_LISTED_VM = re.compile(r"^\s*(\d+)\s+\S+\s+(\S+)", re.ASCII | re.MULTILINE)  # VMID NAME STATUS ...
 FOLDERS = {"qemu": "qemu-server", "lxc": "lxc"}
 
 ReadGuest = t.Union[GuestConfig, Exception]
@@ -113,7 +115,10 @@ class NodeDoor:
             raise PveError(f"{file} cannot be read ({e.strerror}); run as root (become: true).") from e
 
     def running(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, bool]:
-        return {ref.vmid: _run("qm", "status", str(ref.vmid)).strip() == "status: running" for ref in guests}
+        if not guests:
+            return {}
+        listed = {int(match.group(1)): match.group(2) for match in _LISTED_VM.finditer(_run("qm", "list"))}
+        return {ref.vmid: listed.get(ref.vmid) == "running" for ref in guests}
 
     def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
         here = local_host(self.read_status())

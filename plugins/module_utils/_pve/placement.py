@@ -123,7 +123,7 @@ def _check_cluster(status: t.Optional[t.Sequence[Answer]], planned: t.Optional[s
 
 
 def _step(change: Change, read: t.Union[GuestConfig, Exception]) -> Step:
-    """What is to be done for one guest, not looking at digests, locks and rights yet."""
+    """What is to be done for one guest, not looking at its digest and at rights yet."""
     if isinstance(read, MissingGuestError):
         return Step(change).skip(f"it is not on {change.node} any more")
     if isinstance(read, Exception):

@@ -9,11 +9,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
 from pve_lab import Lab
+from pve_lab.door import Door
 
 from .conftest import NO_RIGHTS, ROOT_PASSWORD, ROOT_TOKEN, connection, logins, plan_for
 
@@ -23,7 +25,8 @@ BIN = Path(sys.executable).parent
 def ansible(command: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     if not (BIN / command).exists():
         pytest.skip(f"{command} is not installed beside this Python")
-    local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    interpreter = environment.pop("interpreter", sys.executable)
+    local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={interpreter}"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PROXMOX_")}
     env.update(ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_DEPRECATION_WARNINGS="0", LC_ALL="C.UTF-8", **environment)
     return subprocess.run([BIN / command, *local, *arguments], capture_output=True, text=True, env=env, timeout=120)
@@ -59,6 +62,29 @@ def test_without_api_host_on_a_machine_that_is_no_pve_host(tmp_path: Path) -> No
     result = call("guest_info", {}, COREPIN_ETC_PVE=str(tmp_path))
     assert "This is no PVE host" in result["msg"]
     assert "give api_host" in result["msg"]
+
+
+def test_on_a_host_as_root_with_the_standard_library_alone(lab: Lab) -> None:
+    bare = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    with tempfile.TemporaryDirectory(prefix="door-") as folder, Door(lab, folder) as door:
+        host = door.hosts["pve1"]
+        environment = {
+            "interpreter": str(bare) if bare.exists() else sys.executable,
+            "COREPIN_ETC_PVE": str(host.etc_pve),
+            "PATH": f"{host.bin}{os.pathsep}{os.environ['PATH']}",
+        }
+        info = call("guest_info", {}, **environment)
+        assert [guest["vmid"] for guest in info["guests"]] == [100, 101, 102, 103, 200, 300]
+        options = {"plan": plan_for(lab.cluster, {100: {"affinity": "8-9,40-41"}, 102: {"numa": "1"}}), "nodes": ["pve1"]}
+        checked = call("guest_placement", options, "--check", **environment)
+        assert lab.writes == []
+        real = call("guest_placement", options, **environment)
+        assert real["guests"] == checked["guests"]
+        assert [(request.path, request.params["affinity"]) for request in lab.writes] == [("/nodes/pve1/qemu/100/config", "8-9,40-41")]
+        assert call("guest_placement", options, **environment)["changed"] is False
+        assert len(lab.writes) == 1
+        assert logins(lab) == 0
+        assert door.violations == []
 
 
 PLAY = """

@@ -54,7 +54,7 @@ QM = """#!/bin/sh
 printf 'qm' >>"$CALLS"
 printf ' [%s]' "$@" >>"$CALLS"
 echo >>"$CALLS"
-[ "$1" = status ] && echo "status: running"
+[ "$1" = list ] && printf '      VMID NAME STATUS\n       100 db   running    2048\n       101 web  stopped    2048\n'
 [ -e "$ANSWERS/qm-fails" ] && { cat "$ANSWERS/qm-fails" >&2; exit 255; }
 exit 0
 """
@@ -198,7 +198,9 @@ def test_guests_of_other_hosts_are_refused(host: Host) -> None:
 
 
 def test_what_runs_is_asked_of_qm(host: Host) -> None:
-    assert NodeDoor.on_this_host().running([GuestRef(100, "pve1")]) == {100: True}
+    refs = [GuestRef(vmid, "pve1") for vmid in (100, 101, 102)]
+    assert NodeDoor.on_this_host().running(refs) == {100: True, 101: False, 102: False}
+    assert host.calls == ["qm [list]"]
 
 
 def test_configs_of_guests(host: Host) -> None:
