@@ -20,7 +20,7 @@ class HaState:
 
     def managed(self, vmid: int) -> t.Optional[dict[str, t.Any]]:
         """The resource of a guest, or None."""
-        return self.resources.get(f"vm:{vmid}") or self.resources.get(f"ct:{vmid}")
+        return self.resources.get(f"vm:{vmid}", self.resources.get(f"ct:{vmid}"))
 
     def resources_text(self) -> str:
         """resources.cfg"""

@@ -39,7 +39,7 @@ def resource_of(cluster: Cluster, guest: Guest) -> dict[str, t.Any]:
     if pool:
         entry["pool"] = pool.poolid
     managed = cluster.ha.managed(guest.vmid)
-    if managed:
+    if managed is not None:
         entry["hastate"] = managed.get("state", "started")
     if not (cluster.nodes[guest.node].online and guest.reported):
         return {**entry, "status": "unknown"}

@@ -10,6 +10,7 @@ import os
 import pathlib
 import socket
 import sys
+import typing as t
 
 BOOLEANS = {"on": "1", "yes": "1", "true": "1", "off": "0", "no": "0", "false": "0"}
 # Options whose value on the command line may be a word or absent (Getopt's flags).
@@ -47,6 +48,11 @@ FLAGS = frozenset(
 )
 
 
+Reply = t.Dict[str, t.Any]
+Options = t.Dict[str, str]
+Command = t.Callable[[t.List[str]], None]
+
+
 class Failed(Exception):
     """The command ends: text for the standard error output, and the exit code."""
 
@@ -56,17 +62,17 @@ class Failed(Exception):
         self.code = code
 
 
-def place() -> dict:
+def place() -> Reply:
     """The host that this command was called on, and the socket of its lab."""
     configured = os.environ.get("PVE_LAB_DOOR")
     path = pathlib.Path(configured) if configured else pathlib.Path(sys.argv[0]).absolute().parent.parent / "door.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return t.cast(Reply, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise Failed(f"no lab behind this command: {error}\n") from None
 
 
-def ask(method: str, path: str, params: dict | None = None) -> dict:
+def ask(method: str, path: str, params: t.Optional[t.Mapping[str, t.Any]] = None) -> Reply:
     """One question; prints warnings; raises Failed as PVE's code would die."""
     here = place()
     question = {"node": here["node"], "method": method, "path": path, "params": params or {}}
@@ -77,7 +83,7 @@ def ask(method: str, path: str, params: dict | None = None) -> dict:
             raise Failed(f"the lab behind this command does not answer: {error}\n") from None
         connection.sendall(json.dumps(question).encode() + b"\n")
         with connection.makefile("rb") as stream:
-            reply = json.loads(stream.readline())
+            reply: Reply = json.loads(stream.readline())
     for line in reply["warnings"]:
         sys.stderr.write(line + "\n")
     if reply["status"] != 200:
@@ -85,20 +91,20 @@ def ask(method: str, path: str, params: dict | None = None) -> dict:
     return reply
 
 
-def failure_text(reply: dict) -> str:
+def failure_text(reply: Reply) -> str:
     """A message and, for parameter errors, the code before it and a line per parameter behind it."""
     if reply["status"] == 595:
         return f"ssh: connect to host port 22: {reply['message']}\n"
     if not reply["errors"]:
         prefix = "trying to acquire lock...\n" if "got timeout" in reply["message"] else ""
-        return prefix + reply["message"].rstrip("\n") + "\n"
+        return prefix + str(reply["message"]).rstrip("\n") + "\n"
     lines = [f"{reply['status']} {reply['message'].rstrip()}"] + [
         f"{key}: {text.rstrip()}" for key, text in sorted(reply["errors"].items())
     ]
     return "\n".join(lines) + "\n"
 
 
-def failure_code(reply: dict) -> int:
+def failure_code(reply: Reply) -> int:
     """Perl's `die` ends with the last system error where there was one: 2 for a file that is not there."""
     if reply["message"].startswith("Configuration file"):
         return 2
@@ -110,9 +116,9 @@ def node() -> str:
     return str(place()["node"])
 
 
-def read_options(arguments: list[str]) -> dict:
+def read_options(arguments: list[str]) -> Options:
     """`--key value`, `--key=value`, `-key value`; flags take words and may stand alone."""
-    options: dict[str, str] = {}
+    options: Options = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -130,7 +136,7 @@ def read_options(arguments: list[str]) -> dict:
     return options
 
 
-def follow_task(reply: dict) -> None:
+def follow_task(reply: Reply) -> None:
     """Print what a task printed; fail as it failed."""
     for line in reply.get("log") or []:
         sys.stdout.write(line + "\n")
@@ -139,7 +145,7 @@ def follow_task(reply: dict) -> None:
         raise Failed(status + "\n")
 
 
-def run(commands: dict, arguments: list[str], name: str) -> int:
+def run(commands: t.Mapping[str, Command], arguments: list[str], name: str) -> int:
     """Find and call the command; its exit code."""
     try:
         if not arguments or arguments[0] not in commands:
@@ -153,7 +159,7 @@ def run(commands: dict, arguments: list[str], name: str) -> int:
     except Failed as failed:
         sys.stdout.flush()
         sys.stderr.write(failed.text)
-        return failed.code
+        return int(failed.code)
     return 0
 
 
@@ -171,7 +177,7 @@ class GuestCommands:
     def path(self, vmid: str, *parts: str) -> str:
         return "/".join(["", "nodes", node(), self.kind, vmid, *parts])
 
-    def take_vmid(self, arguments: list[str]) -> tuple[str, dict]:
+    def take_vmid(self, arguments: list[str]) -> tuple[str, Options]:
         if not arguments or arguments[0].startswith("-"):
             raise Failed("400 not enough arguments\n")
         return arguments[0], read_options(arguments[1:])
@@ -209,7 +215,7 @@ class GuestCommands:
         vmid, _options = self.take_vmid(arguments)
         sys.stdout.write(f"status: {ask('GET', self.path(vmid, 'status', 'current'))['data']['status']}\n")
 
-    def power(self, action: str):
+    def power(self, action: str) -> Command:
         def command(arguments: list[str]) -> None:
             vmid, options = self.take_vmid(arguments)
             follow_task(ask("POST", self.path(vmid, "status", action), options))
@@ -226,7 +232,7 @@ class GuestCommands:
         vmid, _options = self.take_vmid(arguments)
         ask("UNLOCK", self.path(vmid), {"vmid": vmid, "type": self.kind})
 
-    def commands(self) -> dict:
+    def commands(self) -> dict[str, Command]:
         actions = {action: self.power(action) for action in ("start", "stop", "shutdown", "reboot")}
         return {
             "set": self.set,

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import sys
 
-from door_client import BOOLEANS, FLAGS, Failed, ask
+from door_client import BOOLEANS, FLAGS, Failed, Options, ask
 
 METHODS = {"get": "GET", "set": "PUT", "create": "POST", "delete": "DELETE"}
 FORMATS = ("json", "json-pretty", "text", "yaml")
 
 
-def split_options(arguments: list[str]) -> tuple[dict, str]:
+def split_options(arguments: list[str]) -> tuple[Options, str]:
     """Parameters and the output format. pvesh takes `--key value` and `-key value`; a repeated key is a list."""
-    params: dict = {}
+    params: Options = {}
     output = "text"
     rest = list(arguments)
     while rest:
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
             raise
     except Failed as failed:
         sys.stderr.write(failed.text)
-        return failed.code
+        return int(failed.code)
     for line in [*reply["printed"], *(reply.get("log") or [])]:
         sys.stdout.write(line + "\n")
     if reply["data"] is not None:

@@ -94,7 +94,9 @@ class Recording:
 
     def _direct(self, player: Player, item: Item) -> None:
         if isinstance(item, Exchange):
-            self.before.get(item.number, lambda _player: None)(player)
+            direction = self.before.get(item.number)
+            if direction:
+                direction(player)
         else:
             for start, direction in self.at.items():
                 if item.text.startswith(start):

@@ -10,7 +10,7 @@ import typing as t
 from ..errors import died, parameter_error
 from ..schema import BOOLEAN, INTEGER, STRING, Prop
 from ..start import start_guest, stop_guest
-from ..tasks import Task
+from ..tasks import Task, Work
 from .registry import Call, perm, route
 
 _POWER = perm("/vms/{vmid}", "VM.PowerMgmt")
@@ -41,27 +41,35 @@ def _check_skiplock(call: Call) -> None:
 
 
 def _start(call: Call, kind: str, task_type: str) -> str:
-    cluster = call.cluster
     _check_skiplock(call)
+    cluster, node, vmid = call.cluster, call.text("node"), call.vmid
     cluster.check_quorum()
-    vmid, node = call.vmid, call.text("node")
-    managed = cluster.ha.managed(vmid)
-    if managed is not None:
-        managed["state"] = "started"
-        cluster.tasks.start(node, "hastart", vmid, call.user, lambda task: None)
-    starter = call.user if managed is None else "root@pam"
-    return cluster.tasks.start(
-        node, task_type, vmid, starter, lambda task: start_guest(cluster, cluster.guest_on(node, vmid, kind), task)
-    ).upid
+    return _power(call, "started", "hastart", task_type, lambda task: start_guest(cluster, cluster.guest_on(node, vmid, kind), task))
 
 
 def _end(call: Call, kind: str, task_type: str) -> str:
     _check_skiplock(call)
     cluster, node, vmid = call.cluster, call.text("node"), call.vmid
+    ha_type = "hashutdown" if task_type.endswith("shutdown") else "hastop"
+    return _power(call, "stopped", ha_type, task_type, lambda task: stop_guest(cluster, cluster.guest_on(node, vmid, kind)))
+
+
+def _power(call: Call, state: str, ha_type: str, task_type: str, work: Work) -> str:
+    """The task's UPID. For a managed guest that is the task which asks the resource manager: it ends well whatever
+    becomes of the guest. The manager acts at once here, and as root@pam.
+    """
+    cluster, node, vmid = call.cluster, call.text("node"), call.vmid
     managed = cluster.ha.managed(vmid)
-    if managed is not None:
-        managed["state"] = "stopped"
-    return cluster.tasks.start(node, task_type, vmid, call.user, lambda task: stop_guest(cluster, cluster.guest_on(node, vmid, kind))).upid
+    if managed is None:
+        return cluster.tasks.start(node, task_type, vmid, call.user, work).upid
+    managed["state"] = state
+    asked = cluster.tasks.start(node, ha_type, vmid, call.user, lambda task: task.say(f"Requesting HA {ha_type[2:]} for {_name(call)}"))
+    cluster.tasks.start(node, task_type, vmid, "root@pam", work)
+    return asked.upid
+
+
+def _name(call: Call) -> str:
+    return f"{'CT' if '/lxc/' in call.path else 'VM'} {call.vmid}"
 
 
 def _reboot(call: Call, kind: str, task_type: str) -> str:

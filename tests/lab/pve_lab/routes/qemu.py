@@ -170,7 +170,7 @@ def delete_vm(call: Call) -> t.Any:
         raise died(f"can't remove VM {call.vmid} - protection mode enabled")
     if guest.running:
         raise died(f"VM {call.vmid} is running - destroy failed")
-    if cluster.ha.managed(call.vmid) and not call.flag("purge"):
+    if cluster.ha.managed(call.vmid) is not None and not call.flag("purge"):
         raise died(f"unable to remove VM {call.vmid} - used in HA resources and purge parameter not set.")
     if call.flag("skiplock") and call.user != "root@pam":
         raise parameter_error({"skiplock": "Only root may use this option."})

@@ -124,8 +124,19 @@ def test_rules_since_9(make):
     assert ask("GET", "/cluster/ha/rules/r1").data["nodes"] == "pve2"
     assert ask("DELETE", "/cluster/ha/rules/r1").status == 200
     assert ask("GET", "/cluster/ha/rules").data == []
-    assert ask.task(200, "start")[0] == "OK"
+    assert ask.task(200, "start") == ("OK", ["Requesting HA start for VM 200", "TASK OK"])
+    assert ask.cluster.guest(200).running
     assert ask("GET", "/cluster/ha/resources/vm:200").data["state"] == "started"
+
+
+def test_asking_the_manager_ends_well_whatever_becomes_of_the_guest(make):
+    ask = make({"cores": 9999}, cluster={**LAB, "ha": {"resources": {"vm:100": {}}}})
+    assert ask.task(100, "start")[0] == "OK"
+    assert [(task.type, task.user, task.exitstatus) for task in ask.cluster.tasks.all.values()] == [
+        ("hastart", "root@pam", "OK"),
+        ("qmstart", "root@pam", "MAX 64 vcpus allowed per VM on this node"),
+    ]
+    assert not ask.cluster.guest(100).running
 
 
 def test_groups_before_9(make):
