@@ -67,9 +67,7 @@ class Latency:
         cpus = parse_ordered(str(latency.get("cpus") or ""))
         ns = latency.get("ns") or []
         if not cpus or len(ns) != len(cpus) or any(len(row) != len(cpus) for row in ns):
-            raise FactsError(
-                f"latency has {len(ns)} rows for {len(cpus)} CPUs; ns needs one row and one column for each CPU in cpus."
-            )
+            raise FactsError(f"latency has {len(ns)} rows for {len(cpus)} CPUs; ns needs one row and one column for each CPU in cpus.")
         return cls(tuple(cpus), tuple(tuple(float(value or 0) for value in row) for row in ns))
 
     def mean(self, cpus: t.Sequence[int]) -> float:
@@ -235,9 +233,7 @@ def _allowed(room: Room, demand: Demand) -> t.List[int]:
     return [free & host.performance, free & host.efficiency]
 
 
-def _choices(
-    room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], number: int, way: str
-) -> t.Iterator[Choice]:
+def _choices(room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], number: int, way: str) -> t.Iterator[Choice]:
     for chosen in _node_sets(room.host, nodes, number, demand):
         for picks in _picks(chosen, demand):
             choice = _finish(room, demand, chosen, picks, way)
@@ -269,9 +265,7 @@ def _node_counts(demand: Demand, nodes: t.Sequence[_NodeRoom]) -> t.Iterable[int
     return range(1, most + 1)
 
 
-def _node_sets(
-    host: Host, nodes: t.Sequence[_NodeRoom], number: int, demand: Demand
-) -> t.Iterator[t.Tuple[_NodeRoom, ...]]:
+def _node_sets(host: Host, nodes: t.Sequence[_NodeRoom], number: int, demand: Demand) -> t.Iterator[t.Tuple[_NodeRoom, ...]]:
     """Sets of `number` NUMA nodes that together have the CPUs and the memory."""
     if number == 1:
         candidates: t.Iterable[t.Tuple[_NodeRoom, ...]] = ((node,) for node in nodes)
@@ -427,9 +421,7 @@ def _tightened(roomiest: t.Sequence[_ZoneRoom], number: int, left: int) -> t.Tup
     return tuple(sorted(chosen, key=lambda zone: (zone.zone.numa_node, zone.zone.cores[0])))
 
 
-def _finish(
-    room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], picks: _Picks, way: str
-) -> t.Optional[Choice]:
+def _finish(room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], picks: _Picks, way: str) -> t.Optional[Choice]:
     """Take the CPUs, split the memory, and rank the result; None where either does not work out."""
     cpus_by_node: t.Dict[int, t.List[int]] = {node.numa_node.id: [] for node in nodes}
     taken = blocked = cost = 0
@@ -447,9 +439,7 @@ def _finish(
     memory = _memory_of(cpus_by_node, nodes, room.host, demand)
     if memory is None:
         return None
-    shares = tuple(
-        Share(i, tuple(cpus), memory.get(i, 0)) for i, cpus in sorted(cpus_by_node.items()) if cpus or memory.get(i)
-    )
+    shares = tuple(Share(i, tuple(cpus), memory.get(i, 0)) for i, cpus in sorted(cpus_by_node.items()) if cpus or memory.get(i))
     return Choice(shares, blocked, _rank(room, demand, nodes, picks, shares, taken | blocked, cost))
 
 
@@ -462,9 +452,7 @@ def _memory_of(
     return memory_split({i: len(cpus) for i, cpus in cpus_by_node.items()}, free_memory, host, demand)
 
 
-def memory_split(
-    vcpus: t.Mapping[int, int], nodes: t.Sequence[NodeMemory], host: Host, demand: Demand
-) -> t.Optional[t.Dict[int, int]]:
+def memory_split(vcpus: t.Mapping[int, int], nodes: t.Sequence[NodeMemory], host: Host, demand: Demand) -> t.Optional[t.Dict[int, int]]:
     """MiB by NUMA node id: in proportion to the vCPUs and where that does not fit, on the nearest one with room."""
     if not demand.memory_mib:
         return {}

@@ -30,9 +30,7 @@ class _Piece:
     memory_mib: int
 
 
-def cells_of(
-    host: Host, shares: t.Sequence[Share], policy: str, memory_step: int = 1, one_hostnode: bool = False
-) -> t.List[Cell]:
+def cells_of(host: Host, shares: t.Sequence[Share], policy: str, memory_step: int = 1, one_hostnode: bool = False) -> t.List[Cell]:
     """At most eight cells whose memory adds up exactly to that of `shares`.
 
     `one_hostnode`: hugepages are asked for, with which PVE takes a single one-digit NUMA node per cell. Raises
@@ -56,9 +54,7 @@ def cells_of(
     return cells
 
 
-def _pieces(
-    host: Host, shares: t.Sequence[Share], with_cpus: t.Sequence[Share], step: int
-) -> t.List[t.List[_Piece]]:
+def _pieces(host: Host, shares: t.Sequence[Share], with_cpus: t.Sequence[Share], step: int) -> t.List[t.List[_Piece]]:
     """For each share with CPUs where its part of the memory lies: at home first, then on the nearest with some left."""
     supply = {share.numa_node: share.memory_mib for share in shares}
     steps = sum(supply.values()) // step
@@ -76,8 +72,7 @@ def _pieces(
                 supply[other] -= moved
                 missing -= moved
     return [
-        [_Piece(1 << i, mib) for i, mib in sorted(pieces[share.numa_node].items()) if mib]
-        or [_Piece(1 << share.numa_node, 0)]
+        [_Piece(1 << i, mib) for i, mib in sorted(pieces[share.numa_node].items()) if mib] or [_Piece(1 << share.numa_node, 0)]
         for share in with_cpus
     ]
 

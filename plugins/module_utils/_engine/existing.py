@@ -217,9 +217,7 @@ def _fresh_cells(cpus: int, room: Room, demand: Demand, memory_policy: str) -> t
         return None
 
 
-def _nearer(
-    cpus: int, host: Host, cells: t.Tuple[Cell, ...], fresh: t.Optional[t.Tuple[Cell, ...]]
-) -> t.Tuple[Cell, ...]:
+def _nearer(cpus: int, host: Host, cells: t.Tuple[Cell, ...], fresh: t.Optional[t.Tuple[Cell, ...]]) -> t.Tuple[Cell, ...]:
     """The existing cells unless new ones bind the memory of more vCPUs to the NUMA node that they run on."""
     if not cells or (fresh and _local_vcpus(cpus, host, fresh) > _local_vcpus(cpus, host, cells)):
         return fresh or ()

@@ -24,9 +24,7 @@ class Pool:
     vcpus: int
 
 
-def choose_pool(
-    room: Room, pool: int, vcpus: int, memory_mib: int, loads: t.Sequence[Pool], present: int
-) -> t.Tuple[int, int]:
+def choose_pool(room: Room, pool: int, vcpus: int, memory_mib: int, loads: t.Sequence[Pool], present: int) -> t.Tuple[int, int]:
     """(CPUs, NUMA node id) for a guest of `vcpus` with `memory_mib` to bind (0 = none).
 
     Among the L3 domains with enough CPUs in `pool`, the guest's `present` one first, then the least loaded; NUMA

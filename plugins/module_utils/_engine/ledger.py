@@ -135,10 +135,7 @@ def _memory_capacity(host: Host, reservation: Reservation, overcommit: float) ->
     """MiB by NUMA node id that guests may have; None when the host tells no memory size at all."""
     if all(numa_node.memory_mib is None for numa_node in host.numa_nodes):
         return None
-    return {
-        n.id: max(0, int(((n.memory_mib or 0) - reservation.memory_mib_per_numa_node) * overcommit))
-        for n in host.numa_nodes
-    }
+    return {n.id: max(0, int(((n.memory_mib or 0) - reservation.memory_mib_per_numa_node) * overcommit)) for n in host.numa_nodes}
 
 
 def bound_evenly(memory_mib: int, hostnodes: int, free: t.Optional[t.Mapping[int, int]] = None) -> t.Dict[int, int]:

@@ -96,10 +96,7 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     board = _Board(
         snapshot,
         policy,
-        {
-            name: Ledger(host, policy.reservation(name), policy.overcommit_memory)
-            for name, host in snapshot.hosts.items()
-        },
+        {name: Ledger(host, policy.reservation(name), policy.overcommit_memory) for name, host in snapshot.hosts.items()},
     )
     managed = _managed_guests(board)
     before = _score_before(board, managed)

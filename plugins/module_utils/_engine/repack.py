@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Re-placing a few guests that already have their place, where that is worth it.
 
-The first move has to save a border: a vCPU without CPU, a NUMA node, a package or an L3 domain. Moves after it, which
-the owner allows by asking for more than one, may also fill up cores and L3 domains. Every move makes the quality
-vector better; there is never one more than asked for.
+A move has to save a border: a vCPU without CPU, a NUMA node, a package or an L3 domain. Only an owner who allows more
+than one gets moves that merely fill up cores and L3 domains, and pairs of moves that save a border together. The
+quality vector gets better with each step, and there is never a move more than asked for.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 
 from .arrangement import Arrangement, State, hardest_first
+from .cpuset import count
 from .score import Vector, cost, rank
 
+MAX_LEAVING = 3
 BORDERS = 4  # the first parts of a rank: unplaced vCPUs, NUMA nodes, packages, L3 domains
 
 
@@ -40,55 +44,121 @@ class Move:
 def best_moves(arrangement: Arrangement, settled: t.Collection[int], most: int) -> t.List[Move]:
     """Up to `most` re-placements of `settled` guests, carried out one after the other; all others may follow freely."""
     moves: t.List[Move] = []
-    moved: t.Set[int] = set()
     while len(moves) < most:
-        move = _best_move(arrangement, [vmid for vmid in sorted(settled) if vmid not in moved], bool(moves))
-        if move is None:
+        moved = {move.vmid for move in moves}
+        candidates = [vmid for vmid in sorted(settled) if vmid not in moved]
+        left = most - len(moves)
+        found = _best(arrangement, candidates, _alone, fill_up=False)
+        if not found and left > 1:
+            found = _best(arrangement, candidates, _with_another, fill_up=False)
+        if not found and left > 2:
+            found = _best(arrangement, candidates, partial(_after_clearing, most=left - 1), fill_up=False)
+        if not found and most > 1:
+            found = _best(arrangement, candidates, _into_l3_domains, fill_up=True)
+        if not found:
             break
-        moves.append(move)
-        moved.add(move.vmid)
+        moves.extend(found)
     return moves
 
 
-def _best_move(arrangement: Arrangement, candidates: t.Sequence[int], fill_up: bool) -> t.Optional[Move]:
+_Tries = t.Callable[[Arrangement, int, State, t.Sequence[int]], t.Iterator[None]]
+
+
+def _best(arrangement: Arrangement, candidates: t.Sequence[int], tries: _Tries, fill_up: bool) -> t.List[Move]:
+    """The moves of the best arrangement that `tries` come to, left in force; [] where none is good enough."""
     before = arrangement.vector()
     bound = rank(before)
     if not any(bound[:BORDERS]) and not fill_up:
-        return None
+        return []
     start = arrangement.state()
-    best: t.Optional[t.Tuple[t.Any, Move]] = None
+    best: t.Optional[t.Tuple[t.Any, t.Any]] = None
     for vmid in candidates:
-        own = start[1][vmid].mask
-        for _done in _tries(arrangement, vmid, start, fill_up):
-            after = arrangement.vector()
-            quality = rank(after)
+        for _tried in tries(arrangement, vmid, start, candidates):
+            quality = arrangement.quality()
             better = quality < bound if fill_up else quality[:BORDERS] < bound[:BORDERS]
-            now = arrangement.choices.get(vmid)
-            if better and now is not None and now.mask != own and (best is None or (quality, vmid) < best[0]):
-                best = ((quality, vmid), Move(vmid, own, now.mask, before, after, arrangement.state()))
+            if better and (best is None or (quality, vmid) < best[0]):
+                best = ((quality, vmid), arrangement.state())
             arrangement.restore(start)
-    arrangement.restore(best[1].state if best else start)
-    return best[1] if best else None
+    if best is None:
+        return []
+    arrangement.restore(best[1])
+    after = arrangement.vector()
+    moved = [v for v in candidates if arrangement.choices[v].mask != start[1][v].mask]
+    return [Move(v, start[1][v].mask, arrangement.choices[v].mask, before, after, arrangement.state()) for v in moved]
 
 
-def _tries(arrangement: Arrangement, vmid: int, start: State, fill_up: bool) -> t.Iterator[None]:
-    """Arrangements in which `vmid` is placed anew: alone, around guests that are not settled, or in one L3 domain."""
+def _alone(arrangement: Arrangement, vmid: int, start: State, _candidates: t.Sequence[int]) -> t.Iterator[None]:
+    """`vmid` placed anew, alone or around guests in trouble that have no place of their own yet."""
     loose = [v for v in _troubled(arrangement) if v != vmid and v not in arrangement.fixed]
     for order in ([vmid], [vmid, *loose], [*loose, vmid]) if loose else ([vmid],):
-        arrangement.take_out(order)
-        if arrangement.put_all(order) or not start[2].keys().isdisjoint(order):
-            yield
-        else:
-            arrangement.restore(start)
-    if not fill_up:
+        yield from _placed(arrangement, order, start)
+
+
+def _with_another(
+    arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int]
+) -> t.Iterator[None]:
+    """A guest in trouble and another one placed anew, in both orders."""
+    if vmid in arrangement.refusals or not any(arrangement.excess(vmid)):
         return
+    for other in candidates:
+        if other != vmid:
+            yield from _placed(arrangement, [vmid, other], start)
+            yield from _placed(arrangement, [other, vmid], start)
+
+
+def _after_clearing(
+    arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int], most: int
+) -> t.Iterator[None]:
+    """A guest in trouble in an L3 domain or NUMA node out of which up to `most` others are moved to make room."""
+    if vmid in arrangement.refusals or not any(arrangement.excess(vmid)):
+        return
+    host = arrangement.ledger.host
+    free = arrangement.ledger.free | start[1][vmid].mask
+    vcpus = arrangement.seats[vmid].demand.vcpus
+    for cpus in [domain.cpus for domain in (*host.l3_domains, *host.numa_nodes) if count(domain.cpus) >= vcpus]:
+        inside = [v for v in candidates if v != vmid and not start[1][v].mask & ~cpus]
+        for leaving in _smallest_sets(inside, vcpus - count(free & cpus), min(most, MAX_LEAVING), arrangement):
+            arrangement.take_out([vmid, *leaving])
+            if arrangement.put(vmid, cpus) and arrangement.put_all(leaving):
+                yield
+            arrangement.restore(start)
+
+
+def _smallest_sets(
+    guests: t.Sequence[int], needed: int, most: int, arrangement: Arrangement
+) -> t.Iterator[t.List[int]]:
+    """Sets of up to `most` guests with at least `needed` vCPUs, none of them to spare; alike sets once."""
+    size = {v: arrangement.seats[v].demand.vcpus for v in guests}
+    seen = set()
+    for number in range(1, most + 1):
+        for chosen in combinations(guests, number):
+            vcpus = sum(size[v] for v in chosen)
+            kind = tuple(sorted(size[v] for v in chosen))
+            if vcpus >= needed > vcpus - min(kind) and kind not in seen:
+                seen.add(kind)
+                yield sorted(chosen, key=lambda v: hardest_first(arrangement.seats[v]))
+
+
+def _into_l3_domains(
+    arrangement: Arrangement, vmid: int, _start: State, _candidates: t.Sequence[int]
+) -> t.Iterator[None]:
+    """`vmid` placed anew in each L3 domain that has room and does not hold it now."""
+    now = arrangement.choices[vmid].mask
     for domain in arrangement.ledger.host.l3_domains:
-        if domain.cpus & start[1][vmid].mask == 0 and domain.cpus & arrangement.ledger.free:
+        if not domain.cpus & now and domain.cpus & arrangement.ledger.free:
+            start = arrangement.state()
             arrangement.take_out([vmid])
             if arrangement.put(vmid, domain.cpus):
                 yield
-            else:
-                arrangement.restore(start)
+            arrangement.restore(start)
+
+
+def _placed(arrangement: Arrangement, order: t.Sequence[int], start: State) -> t.Iterator[None]:
+    arrangement.take_out(order)
+    placed = arrangement.put_all(order)
+    if placed or not start[2].keys().isdisjoint(order) and all(v in arrangement.choices for v in order if v in start[1]):
+        yield
+    arrangement.restore(start)
 
 
 def _troubled(arrangement: Arrangement) -> t.List[int]:

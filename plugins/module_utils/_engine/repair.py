@@ -287,9 +287,7 @@ class _Search:
                 for from_b in combinations(on_b, size_b):
                     cpus_b, memory_b = self._sizes(from_b)
                     cpus, mib = cpus_a - cpus_b, memory_a - memory_b
-                    fits = -free[a] <= cpus <= free[b] and (
-                        memory is None or -memory.get(a, 0) <= mib <= memory.get(b, 0)
-                    )
+                    fits = -free[a] <= cpus <= free[b] and (memory is None or -memory.get(a, 0) <= mib <= memory.get(b, 0))
                     kind = (self._kinds(from_a), self._kinds(from_b))
                     if kind[0] != kind[1] and fits and kind not in seen:
                         seen.add(kind)

@@ -140,9 +140,7 @@ class Host:
         return self.numa_node_by_id[from_id].distances.get(to_id, REMOTE_DISTANCE)
 
 
-def _cut(
-    cpus: int, packages: t.Sequence[Domain], l3_domains: t.Sequence[Domain]
-) -> t.Iterator[t.Tuple[int, t.Optional[int], int]]:
+def _cut(cpus: int, packages: t.Sequence[Domain], l3_domains: t.Sequence[Domain]) -> t.Iterator[t.Tuple[int, t.Optional[int], int]]:
     """Split `cpus` by package and L3 domain into (package position, L3 position or None, CPUs)."""
     remaining = cpus
     for package, package_domain in enumerate(packages):
@@ -271,4 +269,3 @@ def describe(host: Host) -> str:
         (len(host.packages), "package"),
     )
     return ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in parts)
-
