@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve import errors
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve.api import Login, Session, path
 from pve_lab import Cluster, Lab
+from pve_lab.tickets import totp
 
 from .conftest import BY_PASSWORD, ROOT_PASSWORD, described
 
@@ -88,6 +89,8 @@ def test_a_second_factor(lab: Lab) -> None:
         Session(login_to(lab))
     with pytest.raises(errors.LoginError, match="refuses the second factor"):
         Session(login_to(lab, otp="000000"))
+    valid = totp("JBSWY3DPEHPK3PXP", lab.cluster.clock())
+    assert Session(login_to(lab, otp=valid)).get("version")["release"] == "9.2"
 
 
 def test_a_read_is_given_up_after_some_attempts(lab: Lab) -> None:
