@@ -161,7 +161,7 @@ def host_page(view: HostView, guests: t.Sequence[Document], anchor: str, fold: b
     cpus = document["now"]["cpus"]
     total = document["counts"]["cpus"]
     rails = local_rails(view)
-    states = [state for state in cpus if cpus[state]]
+    states = [state for state in CSS if cpus[state]]
     return HostPage(
         anchor=anchor,
         name=view.name,

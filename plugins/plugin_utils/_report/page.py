@@ -23,7 +23,7 @@ from markupsafe import Markup
 from .figures import dotted, gib, moment, processor
 from .host_page import HostPage, host_page
 from .small import mini_map
-from .view import HostView, host_views
+from .view import CSS, HostView, host_views
 
 Document = t.Mapping[str, t.Any]
 
@@ -95,7 +95,7 @@ def page(model: Document) -> str:
 
 def _cluster_row(view: HostView, host: HostPage) -> ClusterRow:
     now = view.document["now"]
-    named = ", ".join(f"{now['cpus'][state]} {state}" for state in now["cpus"] if now["cpus"][state])
+    named = ", ".join(f"{now['cpus'][state]} {state}" for state in CSS if now["cpus"][state])
     offline = f", {now['cpus']['offline']} offline" if now["cpus"]["offline"] else ""
     return ClusterRow(
         anchor=host.anchor,

@@ -22,7 +22,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.wording im
 
 Document = t.Mapping[str, t.Any]
 
-# Short names of the states, as the classes in the style sheet.
+# Short names of the states, as the classes in the style sheet; the order is that of every bar and key.
 CSS = {
     "isolated": "iso",
     "dedicated": "ded",
