@@ -28,11 +28,12 @@ def make_importable() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller instances: under two minutes")
+    parser.add_argument("--write", action="store_true", help="renew the tables of docs/benchmark.md and the plots beside it")
     arguments = parser.parse_args()
     make_importable()
     from placebench import program
 
-    return program.run(quick=arguments.quick)
+    return program.run(quick=arguments.quick, write=arguments.write)
 
 
 if __name__ == "__main__":

@@ -33,13 +33,15 @@ def machines_with_guests(draw: st.DrawFn) -> t.Tuple[Machine, t.List[Held], int]
     memory = {node: draw(st.integers(1, 8)) for node in nodes} if with_memory else {}
     machine = Machine("host", parts[0], parts[1], parts[2], parts[3], memory)
     held = [
-        Held(
-            draw(st.frozensets(st.sampled_from(kept), min_size=1, max_size=6)),
-            tuple(Bound(frozenset({node}), draw(st.integers(1, 4))) for node in draw(st.sets(st.sampled_from(nodes)))) if with_memory else (),
-        )
+        Held(draw(st.frozensets(st.sampled_from(kept), min_size=1, max_size=6)), draw(memory_on(nodes)) if with_memory else ())
         for _ in range(draw(st.integers(0, 5)))
     ]
     return machine, held, draw(st.integers(0, 9))
+
+
+@st.composite
+def memory_on(draw: st.DrawFn, nodes: t.Sequence[int]) -> t.Tuple[Bound, ...]:
+    return tuple(Bound(frozenset({node}), draw(st.integers(1, 4))) for node in draw(st.sets(st.sampled_from(nodes))))
 
 
 def claim(guest: Held) -> engine.Claim:

@@ -22,6 +22,8 @@ from placebench import oracle
 RECORDED = workloads.recorded()
 ABSENT = f"there is no placement-gap.json in {workloads.cases_folder()} (see COREPIN_CASES)"
 Subset = t.FrozenSet[int]
+# Packages, NUMA nodes in each, L3 domains in each, cores in each, threads of each.
+TINY = ((1, 2, 1, 2, 2), (2, 1, 1, 2, 2), (1, 1, 2, 2, 2), (2, 1, 2, 1, 2), (1, 2, 2, 1, 2), (1, 2, 2, 1, 1), (1, 3, 1, 1, 2))
 
 
 def exhaustive(machine: Machine, guests: t.Sequence[Wanted]) -> int:
@@ -67,8 +69,7 @@ def _legal(machine: Machine, held: t.Sequence[Held]) -> bool:
 def tiny(seed: int) -> t.Tuple[Machine, t.List[Wanted]]:
     """At most eight CPUs in uneven layouts, two or three guests, half of the times with tight memory."""
     rng = random.Random(seed)
-    shape = rng.choice(((1, 2, 1, 2, 2), (2, 1, 1, 2, 2), (1, 1, 2, 2, 2), (2, 1, 2, 1, 2), (1, 2, 2, 1, 2), (1, 2, 2, 1, 1), (1, 3, 1, 1, 2)))
-    machine = machines.regular("tiny", *shape)
+    machine = machines.regular("tiny", *rng.choice(TINY))
     left = len(machine.cpus)
     guests = []
     for i in range(rng.choice((2, 3))):

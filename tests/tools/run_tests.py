@@ -109,6 +109,7 @@ DAILY: dict[str, Suite] = {
     "pytest-ansible": pytest_ansible,
     "integration": integration,
     "cases": optional("cases"),
+    "bench": optional("bench"),
     "pythons": pythons,
 }
 SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": optional("lab_host")}

@@ -38,13 +38,19 @@ class Sample:
 
 @dataclass
 class Run:
-    """How one contender did on one churn stream. `seconds` is CPU time of placing alone, `moves` guests re-placed."""
+    """How one contender did on one churn stream. `seconds` is CPU time of placing alone, `moves` guests re-placed.
+
+    `repacked` is the vector after a last plan that re-placed `last_moves` guests, `end_held` what guests hold then.
+    """
 
     samples: t.List[Sample] = field(default_factory=list)
     end: t.Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     moves: int = 0
     events: int = 0
+    repacked: t.Mapping[str, int] = field(default_factory=dict)
+    last_moves: int = 0
+    end_held: t.Tuple[Held, ...] = ()
 
     @property
     def mean_cost(self) -> float:
@@ -91,15 +97,13 @@ def peer_batch(instance: Batch, make: Maker, largest_first: bool = False) -> t.D
     return judge(instance.machine, held)
 
 
-def our_batch(instance: Batch) -> t.Tuple[t.Dict[str, int], float]:
-    """(vector, CPU seconds) of one plan for all guests of the instance."""
+def our_batch(instance: Batch) -> t.Tuple[t.Dict[str, int], t.List[Held]]:
+    """(vector, what the guests hold) after one plan for all guests of the instance."""
     host = Host(instance.machine)
     for guest in instance.guests:
         host.arrive(guest)
-    begin = time.process_time()
     host.plan()
-    seconds = time.process_time() - begin
-    return judge(instance.machine, host.held(), host.unplaced_vcpus()), seconds
+    return judge(instance.machine, host.held(), host.unplaced_vcpus()), host.held()
 
 
 def peer_churn(stream: Churn, make: Maker) -> Run:
@@ -116,7 +120,7 @@ def peer_churn(stream: Churn, make: Maker) -> Run:
             free -= held[event.guest.vmid]
         run.seconds += time.process_time() - begin
         if stream.sampled(index):
-            run.samples.append(_sample(stream.machine, [Held(cpus) for cpus in held.values()], 0))
+            run.samples.append(sample(stream.machine, [Held(cpus) for cpus in held.values()], 0))
     run.end = judge(stream.machine, [Held(cpus) for cpus in held.values()])
     return run
 
@@ -124,7 +128,7 @@ def peer_churn(stream: Churn, make: Maker) -> Run:
 def our_churn(stream: Churn, last_moves: int = 0, **policy_keys: t.Any) -> Run:
     """The stream with a plan after each event, guests' configs carried from plan to plan.
 
-    `last_moves` re-placements are allowed to one more plan after the last event, which only `end` shows.
+    With `last_moves`, one more plan after the last event may re-place that many guests; `repacked` shows the result.
     """
     host = Host(stream.machine, **policy_keys)
     run = Run(events=len(stream.events))
@@ -133,23 +137,27 @@ def our_churn(stream: Churn, last_moves: int = 0, **policy_keys: t.Any) -> Run:
             host.depart(event.guest.vmid)
         else:
             host.arrive(event.guest)
-        _plan(host, run)
+        run.moves += _plan(host, run)
         if stream.sampled(index):
-            run.samples.append(_sample(stream.machine, host.held(), host.unplaced_vcpus()))
-    if last_moves:
-        _plan(host, run, repack=last_moves)
+            run.samples.append(sample(stream.machine, host.held(), host.unplaced_vcpus()))
     run.end = judge(stream.machine, host.held(), host.unplaced_vcpus())
+    run.end_held = tuple(host.held())
+    if last_moves:
+        run.last_moves = _plan(host, run, repack=last_moves)
+        run.repacked = judge(stream.machine, host.held(), host.unplaced_vcpus())
+        run.end_held = tuple(host.held())
     return run
 
 
-def _plan(host: Host, run: Run, **policy_keys: t.Any) -> None:
+def _plan(host: Host, run: Run, **policy_keys: t.Any) -> int:
+    """Plan once; returns how many guests have other CPUs than before."""
     before = dict(host.cpus)
     begin = time.process_time()
     host.plan(**policy_keys)
     run.seconds += time.process_time() - begin
-    run.moves += sum(1 for vmid, cpus in before.items() if host.cpus.get(vmid) != cpus)
+    return sum(1 for vmid, cpus in before.items() if host.cpus.get(vmid) != cpus)
 
 
-def _sample(machine: Machine, held: t.Sequence[Held], unplaced_vcpus: int) -> Sample:
+def sample(machine: Machine, held: t.Sequence[Held], unplaced_vcpus: int) -> Sample:
     used = sum(len(guest.cpus) for guest in held)
     return Sample(used / len(machine.cpus), judge(machine, held, unplaced_vcpus))

@@ -67,6 +67,21 @@ def least(machine: Machine, vcpus: int, memory_mib: int = 0) -> t.Dict[str, int]
     return fewest
 
 
+def least_cost(machine: Machine, sizes: t.Iterable[int]) -> int:
+    """What any placement of guests of these sizes costs at least, on a host whose cores have one or two threads.
+
+    Guests of odd size pair up on cores at best, and CPUs that no whole L3 domains add up to leave one part-used.
+    """
+    sizes = list(sizes)
+    two_threads = any(len(core) == 2 for core in machine.units["core"].values())
+    odd = sum(size % 2 for size in sizes) if two_threads else 0
+    sums = {0}
+    for domain in machine.units["l3"].values():
+        sums |= {total + len(domain) for total in sums}
+    part_used = 0 if sum(sizes) in sums else DENSE["open_l3"]
+    return DENSE["shared_core"] * (odd // 2) + DENSE["orphan"] * (odd % 2) + part_used
+
+
 def _count(needed: int, sizes: t.List[int]) -> int:
     domains = 0
     for size in sorted(sizes, reverse=True):

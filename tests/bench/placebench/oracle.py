@@ -112,6 +112,7 @@ class _Shape:
         self.unit = math.gcd(*sizes) or 1
         self.memory = {node: mib // self.unit for node, mib in machine.memory_mib.items()}
         counted = Counter((guest.vcpus, guest.memory_mib if machine.memory_mib else 0) for guest in guests)
+        self.least_cost = metric.least_cost(machine, [guest.vcpus for guest in guests])
         self.classes = [
             _Class(vcpus, mib // self.unit, number, metric.least(machine, vcpus, mib))
             for (vcpus, mib), number in sorted(counted.items(), reverse=True)
@@ -125,21 +126,6 @@ class _Shape:
             raise ValueError("the model knows L3 domains that lie inside one NUMA node")
         cores = sorted(tuple(sorted(core & cpus)) for core in machine.units["core"].values() if core & cpus)
         return _Domain(tuple(cores), numa.pop(), package.pop())
-
-    @property
-    def least_cost(self) -> int:
-        """What any placement of all guests costs at least: odd sizes pair up at best, and a remainder opens a domain."""
-        odd = sum(c.number for c in self.classes if c.vcpus % 2) if self.two_threads else 0
-        cores = DENSE["shared_core"] * (odd // 2) + DENSE["orphan"] * (odd % 2)
-        used = sum(c.number * c.vcpus for c in self.classes)
-        return cores + (0 if used in self._sums() else DENSE["open_l3"]) if used <= len(self.machine.cpus) else 0
-
-    def _sums(self) -> t.Set[int]:
-        """The numbers of CPUs that whole domains can add up to."""
-        sums = {0}
-        for domain in self.domains:
-            sums |= {total + domain.size for total in sums}
-        return sums
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,6 @@ def parameters(name: str, rows: t.Callable[[t.Any], t.Iterable[Row]]) -> t.List[
 
 # Rows that the engine does not meet yet.
 PENDING = (
-    "kubernetes-allocate-017",
-    "kubernetes-allocate-024",
-    "kubernetes-allocate-067",
-    "kubernetes-allocate-096",
-    "kubernetes-sequence-019",
-    "koordinator-allocate-012",
     "nova-pci_pick-001",
     "117:TestSimpleAllocate:allocate more than available memory",
 )
