@@ -104,9 +104,7 @@ def _cells(row: Row, machine: Machine) -> t.Dict[str, t.Dict[str, t.Any]]:
     machine = machine.with_memory({int(node): mib for node, mib in row["numa_memory_mib"].items()})
     guest = {"vmid": 100, "node": machine.name, **row["request"]}
     policy = {"rules": [{}], "reserved": {"default": {"cpus": row["reserved"]}}}
-    plan = planner.place(
-        Snapshot.from_dict({"hosts": {machine.name: machine.facts()}, "guests": [guest]}), Policy.from_dict(policy)
-    )
+    plan = planner.place(Snapshot.from_dict({"hosts": {machine.name: machine.facts()}, "guests": [guest]}), Policy.from_dict(policy))
     cells = plan["placements"][0]["numa_cells"]
     return {cell["hostnodes"]: {key: cell[key] for key in ("cpus", "memory_mib", "policy")} for cell in cells}
 
@@ -274,8 +272,6 @@ def _place_with_device(device_numa: t.Optional[int], free_on: t.Collection[int],
         if node not in free_on
     ]
     policy = {"rules": [{"match": {"vmids": [100]}, "devices": mode, "memory": "none"}]}
-    plan = planner.place(
-        Snapshot.from_dict({"hosts": {"host": facts_of_host}, "guests": guests}), Policy.from_dict(policy)
-    )
+    plan = planner.place(Snapshot.from_dict({"hosts": {"host": facts_of_host}, "guests": guests}), Policy.from_dict(policy))
     placed = [entry["cpus"] for entry in plan["placements"] if entry["vmid"] == 100]
     return {cpu // 4 for cpulist in placed for cpu in cpus(cpulist)}

@@ -131,9 +131,7 @@ def _wholly_free(domains: t.Iterable[t.Any], available: int) -> t.Set[int]:
     return {domain.id for domain in domains if not domain.cpus & ~available}
 
 
-@pytest.mark.parametrize(
-    "row", rows("accumulator.freeSockets", "accumulator.freeNUMANodes", "accumulator.freeSocketsAndNUMANodes")
-)
+@pytest.mark.parametrize("row", rows("accumulator.freeSockets", "accumulator.freeNUMANodes", "accumulator.freeSocketsAndNUMANodes"))
 def test_wholly_free_domains(row: Row) -> None:
     host, available, expected = host_of(machine(row)), parse_cpulist(row["available_cpus"]), row["expected"]
     packages, numa_nodes = _wholly_free(host.packages, available), _wholly_free(host.numa_nodes, available)

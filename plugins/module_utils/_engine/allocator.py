@@ -493,25 +493,29 @@ def _rank(
 ) -> t.Tuple[t.Any, ...]:
     """What is compared among choices, most important first.
 
-    First the borders: NUMA nodes, nearness to the device, packages, L3 domains. Among choices that cross equally many,
-    the tightest NUMA node and then the tightest L3 domain keep the large holes whole for later guests; they come
-    before the price in cores and part-used L3 domains, which later guests can still make good.
+    First the borders: NUMA nodes, nearness to the device, packages, L3 domains. Inside one NUMA node the tightest one
+    and its tightest L3 domain come next, because they keep the large holes whole for later guests, and only then the
+    price in cores and part-used L3 domains, which later guests can still make good. Across NUMA nodes that price comes
+    first, and equal shares only between choices that cost the same.
     """
     host = room.host
     ids = tuple(share.numa_node for share in shares)
     zones = [zone_room.zone for zone_room, _vcpus in picks]
     l3_domains = {zone.l3 for zone in zones if zone.l3 is not None}
+    opened = _opened_l3_domains(room, l3_domains, taken)
     return (
         len(ids),
         *_remoteness(host, shares, demand.near),
         len({zone.package for zone in zones}),
         _own_siblings(host, taken) if _spreads(demand) else 0,
         len(l3_domains),
+        *((core_cost, opened) if len(ids) > 1 else (0, 0)),
         sum(host.distance(a, b) for a, b in combinations(ids, 2)),
         demand.latency.mean([cpu for share in shares for cpu in share.cpus]) if demand.latency else 0.0,
         len({len(share.cpus) for share in shares}) > 1,
         sum(node.capacity for node in nodes),
-        *_l3_use(room, l3_domains, taken),
+        opened,
+        sum(count(zone_room.free) for zone_room, _vcpus in picks),
         core_cost,
         sum(node.memory_mib or 0 for node in nodes) if demand.memory_mib else 0,
         ids,
@@ -519,15 +523,14 @@ def _rank(
     )
 
 
-def _l3_use(room: Room, l3_domains: t.Iterable[int], taken: int) -> t.Tuple[int, int]:
-    """(empty L3 domains that become part-used, CPUs free before in all that are touched)"""
-    opened = free = 0
+def _opened_l3_domains(room: Room, l3_domains: t.Iterable[int], taken: int) -> int:
+    """How many empty L3 domains become part-used."""
+    opened = 0
     for index in l3_domains:
         cpus = room.host.l3_domains[index].cpus
-        free += count(cpus & room.free)
         if not cpus & room.used and cpus & room.free & ~taken:
             opened += 1
-    return opened, free
+    return opened
 
 
 def _remoteness(host: Host, shares: t.Sequence[Share], near: int) -> t.Tuple[int, int]:

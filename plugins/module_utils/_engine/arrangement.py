@@ -80,6 +80,10 @@ class Arrangement:
     def alternatives(self, vmid: int, most: int) -> t.List[Choice]:
         """Ways to place the guest in what is free now that differ in how they share it out, the best first."""
         self.trials += most
+        try:
+            check_memory(self.ledger, self.seats[vmid].memory_mib)
+        except PlacementError:
+            return []
         return alternatives(self.ledger.room(), self.seats[vmid].demand, most)
 
     def take_out(self, vmids: t.Iterable[int]) -> None:

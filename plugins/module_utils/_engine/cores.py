@@ -128,17 +128,14 @@ def _in_core_order(zone: Zone, cpus: int) -> t.Tuple[int, ...]:
 
 
 def core_cost(zone: Zone, free: int, used: int, taken: int, blocked: int, shared_weight: int, orphan_weight: int) -> int:
-    """How much taking `taken` out of `zone` changes the weighted part about cores.
+    """What taking `taken` out of `zone` costs in cores shared with other guests and threads left idle beside them.
 
-    `used` are the CPUs that other guests hold, `free` those still to give before taking.
+    `used` are the CPUs that other guests hold, `free` those still to give before taking. That idle threads beside
+    other guests get used counts for nothing: it must not draw a guest away from whole cores.
     """
-    change = 0
+    cost = 0
+    idle = free & ~taken & ~blocked
     for core in zone.cores:
-        mine = core & taken
-        if not mine:
-            continue
-        others = core & used
-        idle = count(core & free)
-        change += shared_weight if others else 0
-        change += orphan_weight * (count(core & free & ~taken & ~blocked) - (idle if others else 0))
-    return change
+        if core & taken:
+            cost += (shared_weight if core & used else 0) + orphan_weight * count(core & idle)
+    return cost

@@ -199,7 +199,8 @@ def _arrange_pinned(board: _Board, pairs: t.Sequence[t.Tuple[Guest, Rule]]) -> N
     _repack(board, arrangements)
     for name, arrangement in arrangements.items():
         for guest, rule in by_host[name]:
-            _seat(board, guest, rule, arrangement)
+            if guest.vmid in arrangement.seats:
+                _seat(board, guest, rule, arrangement)
 
 
 def _arrangement(board: _Board, ledger: Ledger, pairs: t.Sequence[t.Tuple[Guest, Rule]]) -> Arrangement:
@@ -208,6 +209,8 @@ def _arrangement(board: _Board, ledger: Ledger, pairs: t.Sequence[t.Tuple[Guest,
     waiting = []
     for guest, rule in pairs:
         seat = Seat(guest.vmid, _demand(guest, rule, ledger.host), guest.memory_mib)
+        if _device_lost(board, guest, rule, seat):
+            continue
         try:
             check_memory(ledger, guest.memory_mib)
             stay = settled(guest, ledger.room(), seat.demand, rule.memory, ledger.reserved)
@@ -219,6 +222,18 @@ def _arrangement(board: _Board, ledger: Ledger, pairs: t.Sequence[t.Tuple[Guest,
             arrangement.add(seat, stay.choice(ledger.host))
     arrangement.seats.update({seat.vmid: seat for seat in waiting})
     return arrangement
+
+
+def _device_lost(board: _Board, guest: Guest, rule: Rule, seat: Seat) -> bool:
+    """Whether a guest has to be refused because nobody knows where its device is; said also where that is tolerated."""
+    if not guest.hostpci or rule.devices == "ignore" or seat.demand.near:
+        return False
+    what = f"the NUMA node of its device {', '.join(guest.hostpci)} is not known on host {guest.node}"
+    if rule.devices == "prefer":
+        board.warnings.append(f"{_capitalised(guest.label)} is placed without regard to its device: {what}.")
+        return False
+    board.refuse(guest, PlacementError(f"{what}; set devices: prefer to place it all the same.", rule="device"))
+    return True
 
 
 def _repack(board: _Board, arrangements: t.Mapping[str, Arrangement]) -> None:

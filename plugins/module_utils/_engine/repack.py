@@ -94,9 +94,7 @@ def _alone(arrangement: Arrangement, vmid: int, start: State, _candidates: t.Seq
         yield from _placed(arrangement, order, start)
 
 
-def _with_another(
-    arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int]
-) -> t.Iterator[None]:
+def _with_another(arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int]) -> t.Iterator[None]:
     """A guest in trouble and another one placed anew, in both orders."""
     if vmid in arrangement.refusals or not any(arrangement.excess(vmid)):
         return
@@ -106,9 +104,7 @@ def _with_another(
             yield from _placed(arrangement, [other, vmid], start)
 
 
-def _after_clearing(
-    arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int], most: int
-) -> t.Iterator[None]:
+def _after_clearing(arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int], most: int) -> t.Iterator[None]:
     """A guest in trouble in an L3 domain or NUMA node out of which up to `most` others are moved to make room."""
     if vmid in arrangement.refusals or not any(arrangement.excess(vmid)):
         return
@@ -124,9 +120,7 @@ def _after_clearing(
             arrangement.restore(start)
 
 
-def _smallest_sets(
-    guests: t.Sequence[int], needed: int, most: int, arrangement: Arrangement
-) -> t.Iterator[t.List[int]]:
+def _smallest_sets(guests: t.Sequence[int], needed: int, most: int, arrangement: Arrangement) -> t.Iterator[t.List[int]]:
     """Sets of up to `most` guests with at least `needed` vCPUs, none of them to spare; alike sets once."""
     size = {v: arrangement.seats[v].demand.vcpus for v in guests}
     seen = set()
@@ -139,9 +133,7 @@ def _smallest_sets(
                 yield sorted(chosen, key=lambda v: hardest_first(arrangement.seats[v]))
 
 
-def _into_l3_domains(
-    arrangement: Arrangement, vmid: int, _start: State, _candidates: t.Sequence[int]
-) -> t.Iterator[None]:
+def _into_l3_domains(arrangement: Arrangement, vmid: int, _start: State, _candidates: t.Sequence[int]) -> t.Iterator[None]:
     """`vmid` placed anew in each L3 domain that has room and does not hold it now."""
     now = arrangement.choices[vmid].mask
     for domain in arrangement.ledger.host.l3_domains:

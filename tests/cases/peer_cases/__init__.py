@@ -37,18 +37,7 @@ def parameters(name: str, rows: t.Callable[[t.Any], t.Iterable[Row]]) -> t.List[
     if content is None:
         why = f"there is no {name} in {cases_folder()} (see COREPIN_CASES)"
         return [pytest.param(None, marks=pytest.mark.skip(reason=why), id="absent")]
-    return [pytest.param(row, id=row["id"].replace(" ", "_"), marks=_marks(row)) for row in rows(content)]
-
-
-# Rows that the engine does not meet yet.
-PENDING = (
-    "nova-pci_pick-001",
-    "117:TestSimpleAllocate:allocate more than available memory",
-)
-
-
-def _marks(row: Row) -> t.Tuple[pytest.MarkDecorator, ...]:
-    return (pytest.mark.xfail(reason="the engine does not meet this row yet", strict=False),) if row["id"] in PENDING else ()
+    return [pytest.param(row, id=row["id"].replace(" ", "_")) for row in rows(content)]
 
 
 def cpus(cpulist: t.Optional[str]) -> t.FrozenSet[int]:
@@ -113,4 +102,3 @@ def facts(machine: Machine, available: t.AbstractSet[int], chosen: t.AbstractSet
         "cores_broken": sum(1 for core in cores if core <= available and not core <= chosen),
         "cores_shared": sum(1 for core in cores if not core <= available),
     }
-
