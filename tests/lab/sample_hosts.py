@@ -58,7 +58,7 @@ def hosts(draw: t.Callable[..., t.Any], node: str = "pve1", max_numa_nodes: int 
             st.lists(st.lists(st.sampled_from([1, 1, 2, 2, 2, 4]), min_size=1, max_size=6), min_size=0, max_size=3),
             min_size=1,
             max_size=max_numa_nodes,
-        ).filter(lambda numa_nodes: any(numa_nodes))
+        ).filter(any)
     )
     needed = sum(size for domains in core_sizes for cores in domains for size in cores)
     numbers = draw(st.permutations(sorted(draw(st.sets(st.integers(0, needed + 8), min_size=needed, max_size=needed)))))

@@ -19,7 +19,7 @@ from itertools import combinations
 from math import comb
 
 from . import cores
-from .cpuset import count, cpus_of, format_cpulist, mask_of, parse_ordered
+from .cpuset import count, format_cpulist, mask_of, parse_ordered
 from .errors import FactsError, PlacementError
 from .score import DENSE, ISOLATING, Weights
 from .topology import Host, NumaNode, Zone
@@ -293,17 +293,18 @@ def _memory_room(nodes: t.Iterable[_NodeRoom], demand: Demand) -> float:
 
 def _grown_sets(host: Host, nodes: t.Sequence[_NodeRoom], number: int) -> t.Iterator[t.Tuple[_NodeRoom, ...]]:
     """From each NUMA node on, the roomiest among the nearest; and the roomiest of all."""
-    by_id = {node.numa_node.id: node for node in nodes}
     for start in nodes:
         order = sorted(
             nodes,
             key=lambda node: (host.distance(start.numa_node.id, node.numa_node.id), -node.capacity, node.numa_node.id),
         )
-        ids = sorted(node.numa_node.id for node in order[:number])
-        yield tuple(by_id[i] for i in ids)
-    for key in (lambda n: -n.capacity, lambda n: -(n.memory_mib or 0)):
-        roomiest = sorted(nodes, key=lambda n: (key(n), n.numa_node.id))[:number]
-        yield tuple(sorted(roomiest, key=lambda n: n.numa_node.id))
+        yield _by_id(order[:number])
+    yield _by_id(sorted(nodes, key=lambda n: (-n.capacity, n.numa_node.id))[:number])
+    yield _by_id(sorted(nodes, key=lambda n: (-(n.memory_mib or 0), n.numa_node.id))[:number])
+
+
+def _by_id(nodes: t.Iterable[_NodeRoom]) -> t.Tuple[_NodeRoom, ...]:
+    return tuple(sorted(nodes, key=lambda node: node.numa_node.id))
 
 
 def _picks(nodes: t.Sequence[_NodeRoom], demand: Demand) -> t.Iterator[_Picks]:
@@ -313,8 +314,7 @@ def _picks(nodes: t.Sequence[_NodeRoom], demand: Demand) -> t.Iterator[_Picks]:
         yield from _fill(with_cpus[0].zones, demand.vcpus)
         return
     for counts in _splits(with_cpus, demand):
-        for parts in _product_of_best([list(_fill(node.zones, number)) for node, number in zip(with_cpus, counts) if number]):
-            yield parts
+        yield from _product_of_best([list(_fill(node.zones, number)) for node, number in zip(with_cpus, counts) if number])
 
 
 def _product_of_best(options: t.Sequence[t.Sequence[_Picks]]) -> t.Iterator[_Picks]:

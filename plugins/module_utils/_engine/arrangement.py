@@ -94,7 +94,8 @@ class Arrangement:
 
     def put_all(self, vmids: t.Iterable[int]) -> bool:
         """Put guests one after the other; whether all of them found a place."""
-        return all([self.put(vmid) for vmid in vmids])
+        placed = [self.put(vmid) for vmid in vmids]
+        return all(placed)
 
     def state(self) -> State:
         return dict(self.ledger.holdings), dict(self.choices), dict(self.refusals)

@@ -39,7 +39,7 @@ def shared_keys(guest: Guest) -> Wanted:
 def _without_binding(guest: Guest) -> Wanted:
     """Removal of the numaN keys that bind memory to NUMA nodes; all of them go, because ids must have no gaps."""
     present = [key for key in CELL_KEYS if key in guest.next_config]
-    return {key: None for key in present} if any(_binds(guest.next_config[key]) for key in present) else {}
+    return dict.fromkeys(present) if any(_binds(guest.next_config[key]) for key in present) else {}
 
 
 def _binds(text: str) -> bool:

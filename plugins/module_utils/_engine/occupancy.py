@@ -19,8 +19,8 @@ from .cpuset import count, mask_of, parse_ordered
 from .existing import stored_holding
 from .guest import Cell, Guest, affinity_order, cell_from_mapping
 from .ledger import Holding, Ledger, bound_evenly
-from .planner import describes_host, not_placeable
 from .policy import PINNED_CLASSES, Policy, Rule
+from .scope import describes_host, not_placeable
 from .snapshot import Snapshot
 from .topology import Host
 

@@ -111,7 +111,8 @@ def _after_clearing(arrangement: Arrangement, vmid: int, start: State, candidate
     host = arrangement.ledger.host
     free = arrangement.ledger.free | start[1][vmid].mask
     vcpus = arrangement.seats[vmid].demand.vcpus
-    for cpus in [domain.cpus for domain in (*host.l3_domains, *host.numa_nodes) if count(domain.cpus) >= vcpus]:
+    domains = [d.cpus for d in host.l3_domains] + [n.cpus for n in host.numa_nodes]
+    for cpus in (domain for domain in domains if count(domain) >= vcpus):
         inside = [v for v in candidates if v != vmid and not start[1][v].mask & ~cpus]
         for leaving in _smallest_sets(inside, vcpus - count(free & cpus), min(most, MAX_LEAVING), arrangement):
             arrangement.take_out([vmid, *leaving])
@@ -147,8 +148,8 @@ def _into_l3_domains(arrangement: Arrangement, vmid: int, _start: State, _candid
 
 def _placed(arrangement: Arrangement, order: t.Sequence[int], start: State) -> t.Iterator[None]:
     arrangement.take_out(order)
-    placed = arrangement.put_all(order)
-    if placed or not start[2].keys().isdisjoint(order) and all(v in arrangement.choices for v in order if v in start[1]):
+    arrangement.put_all(order)
+    if all(vmid in arrangement.choices for vmid in order if vmid in start[1]):
         yield
     arrangement.restore(start)
 

@@ -34,10 +34,10 @@ from .findings import find
 from .headline import figures, headline
 from .occupancy import STATES, occupancy_now, occupancy_planned
 from .plan import check_plan
-from .planner import describes_host
 from .policy import Policy
 from .report_guests import guest_rows, unread_row
 from .report_host import HostReport
+from .scope import describes_host
 from .snapshot import Snapshot
 from .topology import Host
 

@@ -59,7 +59,7 @@ def test_the_tightest_numa_node_and_l3_domain_that_fit():
 
 
 def test_a_guest_wider_than_a_numa_node_takes_a_whole_one_and_one_l3_domain_of_the_next():
-    room = Room(EPYC, EPYC.online, 0, {n: 128000 for n in range(4)})
+    room = Room(EPYC, EPYC.online, 0, dict.fromkeys(range(4), 128000))
     choice = choose(room, Demand(24, memory_mib=49152))
     assert [(share.numa_node, len(share.cpus), share.memory_mib) for share in choice.shares] == [(0, 16, 32768), (1, 8, 16384)]
 

@@ -51,7 +51,16 @@ def test_a_cell_is_read_in_any_order_and_written_in_one():
 
 @pytest.mark.parametrize(
     "text",
-    ["0-1,hostnodes=0", "memory=512", "cpus=0-1,policy=strict", "cpus=0-1,foo=1", "cpus=0,cpus=1", "cpus=1-0", "cpus=0-1 ", "cpus=0,memory=1.5"],
+    [
+        "0-1,hostnodes=0",
+        "memory=512",
+        "cpus=0-1,policy=strict",
+        "cpus=0-1,foo=1",
+        "cpus=0,cpus=1",
+        "cpus=1-0",
+        "cpus=0-1 ",
+        "cpus=0,memory=1.5",
+    ],
 )
 def test_a_cell_that_pve_refuses_is_an_error(text):
     with pytest.raises(GrammarError):
@@ -112,5 +121,5 @@ def test_a_guest_without_config_brings_its_affinity_and_cells():
 
 
 def test_a_guest_of_the_wrong_shape_is_one_sentence():
-    with pytest.raises(FactsError, match="Guest 7 of the snapshot .* gather the guests again"):
+    with pytest.raises(FactsError, match=r"Guest 7 of the snapshot .* gather the guests again"):
         Guest.from_info({"vmid": 7, "node": "a"})

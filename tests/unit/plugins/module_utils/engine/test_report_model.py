@@ -369,3 +369,11 @@ def test_a_plan_for_another_hardware_layout_is_named():
     assert report_model(other, Policy.from_dict({}), plan)["plan"]["warnings"] == [
         "The plan was made for another hardware layout of host pve1; make a new one."
     ]
+
+
+def test_a_placement_for_another_host_than_the_guests_own_is_not_drawn():
+    policy = Policy.from_dict(RULES)
+    hosts = [epyc_9354("pve1"), epyc_9354("pve2")]
+    plan = place(Snapshot.from_dict(snapshot(hosts, [tagged(101, "dedicated")])), policy)
+    model = report_model(snapshot(hosts, [tagged(101, "dedicated", node="pve2")]), policy, plan)
+    assert states(model, host=1, when="planned") == {"free": "0-63"}

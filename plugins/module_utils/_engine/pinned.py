@@ -1,0 +1,175 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guests with CPUs of their own: who stays, who gets which place, and who is moved for the good of all.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import explain
+from .allocator import Choice, Demand
+from .arrangement import Arrangement, Seat, check_memory
+from .board import Board, ManagedGuest, Placement, capitalised
+from .cells import cells_of
+from .cpuset import format_cpulist
+from .desired import pinned_keys
+from .errors import PlacementError
+from .existing import settled, spans_hostnodes
+from .guest import Cell, Guest
+from .ledger import Ledger
+from .policy import Rule
+from .repack import Move, best_moves
+from .repair import arrange
+from .topology import Host
+
+# Trials of the search for better arrangements: in all, and at least for each host.
+TRIALS, MIN_TRIALS = 12000, 300
+
+# How many re-placements `repack: suggest` lists at most.
+SUGGESTIONS = 5
+
+
+def arrange_pinned(board: Board, pairs: t.Sequence[ManagedGuest]) -> None:
+    """Places for all guests with CPUs of their own, host by host; then the moves that the policy allows."""
+    by_host: t.Dict[str, t.List[ManagedGuest]] = {}
+    for guest, rule in sorted(pairs, key=lambda pair: (spans_hostnodes(pair[0]), pair[0].vmid)):
+        by_host.setdefault(guest.node, []).append((guest, rule))
+    arrangements = {name: _arrangement(board, board.ledgers[name], by_host[name]) for name in sorted(by_host)}
+    for arrangement in arrangements.values():
+        arrange(arrangement, max(MIN_TRIALS, TRIALS // len(arrangements)))
+    _repack(board, arrangements)
+    for name, arrangement in arrangements.items():
+        for guest, rule in by_host[name]:
+            if guest.vmid in arrangement.seats:
+                _seat(board, guest, rule, arrangement)
+
+
+def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) -> Arrangement:
+    """The host's pinned guests: those that may stay are in their places, the others wait."""
+    arrangement = Arrangement(ledger, [])
+    waiting = []
+    for guest, rule in pairs:
+        seat = Seat(guest.vmid, _demand(guest, rule, ledger.host), guest.memory_mib)
+        if _device_lost(board, guest, rule, seat):
+            continue
+        try:
+            check_memory(ledger, guest.memory_mib)
+            stay = settled(guest, ledger.room(), seat.demand, rule.memory, ledger.reserved)
+        except PlacementError as e:
+            board.unsettled[guest.vmid] = str(e)
+            waiting.append(seat)
+        else:
+            board.settled[guest.vmid] = stay
+            arrangement.add(seat, stay.choice(ledger.host))
+    arrangement.seats.update({seat.vmid: seat for seat in waiting})
+    return arrangement
+
+
+def _demand(guest: Guest, rule: Rule, host: Host) -> Demand:
+    hugepages = rule.hugepages or guest.hugepages
+    near = 0
+    if rule.devices != "ignore":
+        near = device_cpus(guest, host)
+    return Demand(
+        vcpus=guest.vcpus,
+        memory_mib=0 if rule.memory == "none" else guest.memory_mib,
+        memory_step={None: 1, "any": 2, "2": 2, "1024": 1024}.get(hugepages, 1),
+        siblings=rule.siblings,
+        isolated=rule.cpu_class == "isolated",
+        numa=rule.numa,
+        core_type=rule.core_type,
+        near=near,
+        near_required=rule.devices == "require",
+    )
+
+
+def device_cpus(guest: Guest, host: Host) -> int:
+    """The CPUs local to the PCI devices passed to `guest`; 0 where it has none or their place is unknown."""
+    near = 0
+    for address in guest.hostpci:
+        for device in host.pci_devices.values():
+            if device.address == address or device.address.startswith(address + "."):
+                numa_node = host.numa_node_by_id.get(device.numa_node if device.numa_node is not None else -1)
+                near |= numa_node.cpus if numa_node else 0
+    return near
+
+
+def _device_lost(board: Board, guest: Guest, rule: Rule, seat: Seat) -> bool:
+    """Whether a guest has to be refused because nobody knows where its device is; said also where that is tolerated."""
+    if not guest.hostpci or rule.devices == "ignore" or seat.demand.near:
+        return False
+    what = f"the NUMA node of its device {', '.join(guest.hostpci)} is not known on host {guest.node}"
+    if rule.devices == "prefer":
+        board.warnings.append(f"{capitalised(guest.label)} is placed without regard to its device: {what}.")
+        return False
+    board.refuse(guest, PlacementError(f"{what}; set devices: prefer to place it all the same.", rule="device"))
+    return True
+
+
+def _repack(board: Board, arrangements: t.Mapping[str, Arrangement]) -> None:
+    """Carry out or only list the re-placements that the policy asks for, the most gainful first."""
+    asked = board.policy.repack
+    if asked == "never" or asked == 0:
+        return
+    most = SUGGESTIONS if asked == "suggest" else int(asked)
+    starts = {name: arrangement.state() for name, arrangement in arrangements.items()}
+    found = {name: best_moves(arrangement, arrangement.fixed, most) for name, arrangement in arrangements.items()}
+    taken = dict.fromkeys(found, 0)
+    for _turn in range(most):
+        waiting = [name for name in found if taken[name] < len(found[name])]
+        if not waiting:
+            break
+        name = max(waiting, key=lambda host: (found[host][taken[host]].gain, host))
+        board.moves.append(_move_entry(board, name, found[name][taken[name]]))
+        taken[name] += 1
+    for name, arrangement in arrangements.items():
+        kept = 0 if asked == "suggest" else taken[name]
+        arrangement.restore(found[name][kept - 1].state if kept else starts[name])
+
+
+def _move_entry(board: Board, node: str, move: Move) -> t.Dict[str, t.Any]:
+    guest = next(guest for guest in board.snapshot.guests if guest.vmid == move.vmid)
+    host = board.snapshot.hosts[node]
+    return {
+        "vmid": move.vmid,
+        "node": node,
+        "from": format_cpulist(move.before_cpus),
+        "to": format_cpulist(move.after_cpus),
+        "before": move.before.as_dict(),
+        "after": move.after.as_dict(),
+        "cost": explain.cost_of_move(guest, host, move.before_cpus, move.after_cpus, board.policy),
+        "reason": explain.moved(guest, host, move),
+    }
+
+
+def _seat(board: Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> None:
+    """Enter the guest's placement, or why it has none."""
+    ledger = arrangement.ledger
+    if guest.vmid in arrangement.refusals:
+        board.refuse(guest, arrangement.refusals[guest.vmid])
+        return
+    choice = arrangement.choices[guest.vmid]
+    stay = board.settled.get(guest.vmid)
+    if stay is not None and stay.choice(ledger.host) == choice:
+        cpus, cells, reason, kept = stay.cpus, stay.cells, explain.kept(ledger.host, stay.cpus), True
+    else:
+        try:
+            cells = _cells(ledger.host, choice, rule, arrangement.seats[guest.vmid].demand)
+        except PlacementError as e:
+            ledger.release(guest.vmid)
+            board.refuse(guest, e)
+            return
+        why = board.unsettled.get(guest.vmid) if guest.next_config.get("affinity") else None
+        cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why), False
+    wanted = pinned_keys(cpus, cells, guest, rule.hugepages)
+    board.placements[guest.vmid] = Placement(guest, rule, cpus, cells, wanted, reason, kept)
+
+
+def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:
+    if rule.memory == "none":
+        return ()
+    return tuple(cells_of(host, choice.shares, rule.memory, demand.memory_step, demand.memory_step > 1))
