@@ -19,6 +19,7 @@ PACKAGE_IDS_TWICE = "each physical_package_id stands for two packages: the answe
 KNL_CACHE = "hwloc makes the L3 of Knights Landing from its memory side cache; the kernel shows no cache of level 3"
 SAME_CPUS = "all NUMA nodes list the same CPUs: lstopo drops all but the first, the kernel lists them with their memory"
 SHORT_ROW = "lscpu writes too few columns for the CPU whose caches differ from the others'"
+PER_CPU_TYPE = "lscpu counts cores and sockets anew for each type of CPU, so that unrelated ones get the same number"
 WITHOUT_MEMORY = "the suite's output leaves out NUMA nodes without memory"
 SUBCORES = "libvirt counts the secondary threads of POWER subcores, which the kernel shows as offline"
 SUBCORES_OFFLINE = "libvirt counts the cores of a POWER host from its largest NUMA node, also those that are offline"
@@ -60,4 +61,8 @@ EXPLAINED: t.Dict[t.Tuple[str, str, str], str] = {
     ("debian-hwloc-fakeheterocpunuma", "memory", "hwloc-ls"): CROSSING_NUMA,
     ("debian-hwloc-fakememinitiators-1np2c+1npp+gi", "memory", "hwloc-suite"): WITHOUT_MEMORY,
     ("debian-hwloc-5intel64-hybrid-lakefield", "l3", "lscpu"): SHORT_ROW,
+    ("debian-util-linux-arm-A510-A710-A715-X3", "cores", "lscpu"): PER_CPU_TYPE,
+    ("debian-util-linux-arm-A510-A710-A715-X3", "packages", "lscpu"): PER_CPU_TYPE,
+    ("debian-util-linux-arm-A510-A710-A715-X3", "cores", "util-linux-suite"): PER_CPU_TYPE,
+    ("debian-util-linux-arm-A510-A710-A715-X3", "packages", "util-linux-suite"): PER_CPU_TYPE,
 }
