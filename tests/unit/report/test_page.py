@@ -88,6 +88,16 @@ def test_odd_hosts_are_drawn(model_name):
     assert drawings(page)
 
 
+def test_a_row_holds_eight_cpus_and_a_core_with_more_takes_rows_of_its_own(page):
+    rows = [e for e in read_page(page) if e.tag == "svg" and "row" in e.classes and e.inside("map")]
+    assert sum(e.inside("map").attributes["aria-label"] == "Map of pve1" for e in rows) == 8
+    facts = {"node": "pve1", "cpus": {"online": "0-19"}, "packages": [], "l3_domains": [], "numa_nodes": [], "cores": ["0-11", "12-13"]}
+    model = model_of(snapshot([facts], []), {})
+    wide = render(model, "html")
+    assert_every_cpu_is_drawn_once(model, wide)
+    assert sum(e.tag == "svg" and "row" in e.classes for e in read_page(wide)) == 3
+
+
 def test_sentences_say_the_place_first_and_then_the_owner(page):
     labels = {cell.attributes["aria-label"] for cell in cells(read_page(page))["Map of pve1"]}
     assert "CPU 33, core 1, L3 domain 0, NUMA node 0: 101 db-main, dedicated, vCPU 1" in labels
@@ -227,7 +237,9 @@ def test_the_plan_is_drawn_beside_what_is(messy, page):
     slim = [e for e in read_page(page) if e.tag == "svg" and "slim" in e.classes]
     assert [e.attributes["aria-label"] for e in wide] == [e.attributes["aria-label"] for e in slim]
     assert wide[0].attributes["aria-label"] == "2 guests of pve1 change CPUs"
-    assert [e.attributes["data-g"] for e in read_page(page) if "leader" in e.classes][:2] == ["115", "118"]
+    leaders = [e for e in read_page(page) if "leader" in e.classes]
+    assert [e.attributes["data-g"] for e in leaders][:2] == ["115", "118"]
+    assert all(e.inside("wide") for e in leaders)
     rows = [e for e in read_page(page) if e.tag == "tr" and e.inside("changes") and "data-g" in e.attributes]
     assert [row.attributes["data-g"] for row in rows] == [str(g["vmid"]) for g in messy["guests"] if g["state"] == "changes"]
 
@@ -236,7 +248,14 @@ def test_findings_carry_one_number_on_the_map_in_the_list_and_in_the_table(page)
     elements = read_page(page)
     first = next(e for e in elements if e.tag == "li" and e.inside("findings"))
     assert first.text.startswith("1110 fw-edge and 115 mail-01 share 2 CPUs")
-    assert "1" in {e.text for e in elements if e.tag == "g" and "mark" in e.classes}
+    left_of_cpu = {}
+    for shape in (e for e in elements if e.tag == "rect" and e.inside("c") and e.inside("map")):
+        cell = shape.inside("c")
+        left_of_cpu.setdefault((shape.inside("map").attributes["aria-label"], shown_cpu(cell)), float(shape.attributes["x"]))
+    marks = [e for e in elements if e.tag == "rect" and e.inside("mark") and e.inside("map").attributes["aria-label"] == "Map of pve1"]
+    ends = {(e.inside("mark").text, float(e.attributes["x"]) + 4) for e in marks}
+    assert ("1", left_of_cpu["Map of pve1", 10]) in ends
+    assert ("3", left_of_cpu["Map of pve1", 20]) in ends
     row = next(e for e in elements if e.tag == "tr" and e.inside("guests") and e.attributes.get("data-g") == "110")
     assert row.text.endswith("1as planned")
 
