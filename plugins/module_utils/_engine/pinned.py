@@ -53,7 +53,7 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
     arrangement = Arrangement(ledger, [])
     waiting = []
     for guest, rule in pairs:
-        seat = Seat(guest.vmid, _demand(guest, rule, ledger.host), guest.memory_mib)
+        seat = Seat(guest.vmid, demand_of(guest, rule, ledger.host), guest.memory_mib)
         if _device_lost(board, guest, rule, seat):
             continue
         try:
@@ -69,7 +69,8 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
     return arrangement
 
 
-def _demand(guest: Guest, rule: Rule, host: Host) -> Demand:
+def demand_of(guest: Guest, rule: Rule, host: Host) -> Demand:
+    """What a guest asks of the allocator under its rule."""
     hugepages = rule.hugepages or guest.hugepages
     near = 0
     if rule.devices != "ignore":

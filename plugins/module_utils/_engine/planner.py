@@ -22,6 +22,7 @@ from .ledger import Ledger
 from .pinned import arrange_pinned
 from .plan import SCHEMA, sealed
 from .policy import PINNED_CLASSES, Policy
+from .requests import place_requests
 from .scope import managed_guests
 from .score import Vector, score
 from .snapshot import Snapshot
@@ -40,13 +41,15 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
     arrange_pinned(board, pinned)
+    after = _score_after(board)
+    requests = place_requests(board)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=hardest_first):
         place_local(board, guest, rule)
     for guest, rule in managed:
         if rule.cpu_class == "shared":
             place_shared(board, guest, rule)
     warn_about_floating_guests(board, managed)
-    return _document(board, before)
+    return _document(board, before, after, requests)
 
 
 def _score_before(board: Board, managed: t.Sequence[ManagedGuest]) -> Vector:
@@ -106,7 +109,7 @@ def _changes(board: Board) -> t.List[t.Dict[str, t.Any]]:
     return changes
 
 
-def _document(board: Board, before: Vector) -> t.Dict[str, t.Any]:
+def _document(board: Board, before: Vector, after: Vector, requests: t.List[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
     changes = _changes(board)
     hosts = board.snapshot.hosts
     return sealed(
@@ -120,6 +123,7 @@ def _document(board: Board, before: Vector) -> t.Dict[str, t.Any]:
             "refused": sorted(board.refused, key=lambda entry: entry["vmid"]),
             "skipped": sorted(board.skipped, key=lambda entry: entry["vmid"]),
             "moves": board.moves,
+            "requests": requests,
             "warnings": board.warnings,
             "summary": {
                 "guests": len(board.snapshot.guests),
@@ -132,6 +136,6 @@ def _document(board: Board, before: Vector) -> t.Dict[str, t.Any]:
                 "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - len(board.skipped),
                 "hosts": {name: ledger.summary() for name, ledger in board.ledgers.items()},
             },
-            "score": {"before": before.as_dict(), "after": _score_after(board).as_dict()},
+            "score": {"before": before.as_dict(), "after": after.as_dict()},
         }
     )

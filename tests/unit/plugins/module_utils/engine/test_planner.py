@@ -233,6 +233,56 @@ def test_the_plan_is_a_sealed_document():
     assert (document["cluster"], document["hosts"]) == ("c1", {"pve1": "f" * 64})
 
 
+def test_requested_guests_get_the_host_that_suffers_least():
+    hosts = [epyc_9354("pve1"), epyc_9354("pve2")]
+    policy = {
+        **EVERYBODY,
+        "requests": [{"name": "db", "count": 3, "vcpus": 16, "memory_mib": 4096}, {"name": "all", "vcpus": 65, "memory_mib": 1}],
+    }
+    document = plan([guest(100, 60)], policy, hosts)
+    databases, [too_wide] = document["requests"][:3], document["requests"][3:]
+    assert [entry["node"] for entry in databases] == ["pve2"] * 3
+    assert len({entry["cpus"] for entry in databases}) == 3
+    assert databases[0]["numa_cells"] == [{"cpus": "0-15", "hostnodes": "0", "memory_mib": 4096, "policy": "bind"}]
+    assert too_wide["node"] is None
+    assert "65 CPUs are asked for" in too_wide["reason"]
+    assert [change["vmid"] for change in document["changes"]] == [100]
+
+
+def test_a_request_keeps_the_largest_hole():
+    hosts = [epyc_9354("pve1"), epyc_9354("pve2")]
+    policy = {**EVERYBODY, "requests": [{"name": "small", "vcpus": 4, "memory_mib": 1024}]}
+    document = plan([guest(100, 12, node="pve2")], policy, hosts)
+    assert document["requests"][0]["node"] == "pve2"
+    assert parse_cpulist(document["requests"][0]["cpus"]) == parse_cpulist("2-3,34-35")
+
+
+def test_requests_that_share_cpus_respect_the_overcommit():
+    policy = {"requests": [{"name": "web", "count": 2, "vcpus": 40, "memory_mib": 1, "class": "shared"}], "overcommit": {"cpu": 1.0}}
+    assert [entry["node"] for entry in plan([], policy)["requests"]] == ["pve1", None]
+    assert [entry["node"] for entry in plan([], {**policy, "overcommit": {"cpu": 2}})["requests"]] == ["pve1", "pve1"]
+
+
+@pytest.mark.parametrize(("moves", "count_of_moves"), [("never", 0), (1, 1), ("suggest", 1)])
+def test_moves_are_made_only_where_asked(moves, count_of_moves):
+    """Guest 3 spans two L3 domains although guest 1 could make room for it."""
+    cells = {"numa": "1", "numa0": f"cpus=0-3,hostnodes=0,memory=1024,{BIND}"}
+    small = {"numa": "1", "numa0": f"cpus=0-1,hostnodes=0,memory=1024,{BIND}"}
+    guests = [
+        guest(1, 2, config={"affinity": "0,32", **small}, status="running"),
+        guest(2, 4, config={"affinity": "4-5,36-37", **cells}, status="running"),
+        guest(3, 4, config={"affinity": "3,35,6,38", **cells}, status="running"),
+    ]
+    document = plan(guests, {**EVERYBODY, "repack": moves})
+    assert len(document["moves"]) == count_of_moves
+    for move in document["moves"]:
+        assert move["before"]["l3"] == 1
+        assert move["after"]["l3"] == 0
+        assert "1 L3 domain border crossed less" in move["reason"]
+        assert move["cost"] == "a restart, the new CPUs act at its next start"
+    assert bool(document["changes"]) is (moves == 1)
+
+
 @settings(max_examples=300)
 @given(sample_hosts.snapshots())
 def test_no_plan_breaks_a_promise(case):
