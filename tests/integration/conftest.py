@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from pathlib import Path
 
 import pytest
+from pve_lab import Cluster, Lab
 from sysfs_trees import write_tree
 
+from .cluster_world import World, description
 from .harness import Controller
 
 TreeWriter = t.Callable[[str], Path]
@@ -34,3 +37,21 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> TreeWriter:
         return trees[model]
 
     return written
+
+
+@pytest.fixture
+def make_world(controller: Controller, tree: TreeWriter) -> t.Iterator[t.Callable[..., World]]:
+    """`make_world(**changes)`: the cluster of cluster_world with changes of its description, running until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def made(**changes: t.Any) -> World:
+            lab = stack.enter_context(Lab(Cluster.from_dict(description(**changes))))
+            return World(lab, controller, {"pve1": tree("epyc-9354-nps4"), "pve2": tree("ryzen-5950x")})
+
+        yield made
+
+
+@pytest.fixture
+def world(make_world: t.Callable[..., World]) -> World:
+    """The cluster of cluster_world as it is."""
+    return make_world()
