@@ -13,6 +13,8 @@ from .quality import GREEDY, OURS, OURS_REPACK, ChurnResult, Quality
 from .speed import Placements, Plan, Speed
 
 BIN = 0.03
+# An occupancy that fewer of the samples have is not shown: its mean would say little.
+RARE = 0.02
 PERCENT = 100
 
 
@@ -35,7 +37,8 @@ def gap_over_occupancy(results: t.Sequence[ChurnResult]) -> str:
                 continue
             for sample, floor in zip(run.samples, least):
                 sums[name][round(sample.occupancy / BIN)].append(sample.cost - floor)
-    enough = [b for b, gaps in sums[OURS].items() if len(gaps) >= 10]
+    samples = sum(map(len, sums[OURS].values()))
+    enough = [b for b, gaps in sums[OURS].items() if len(gaps) >= RARE * samples]
     order = sorted(sums, key=lambda name: (name != OURS, name != OURS_REPACK, -_mean(sums[name], enough)))
     lines = {
         name: [(PERCENT * BIN * b, max(1.0, sum(sums[name][b]) / len(sums[name][b]))) for b in sorted(enough) if sums[name][b]]

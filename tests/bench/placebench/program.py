@@ -46,7 +46,7 @@ def _nova() -> t.Tuple[bool, t.List[str]]:
 
 def _quality(quick: bool, with_nova: bool) -> Quality:
     measured = Quality()
-    optimum = quality.exact_optimum(4.0 if quick else 10.0)
+    optimum = quality.exact_optimum(1.0 if quick else 10.0)
     if optimum is None:
         measured.notes.append("the exact optimum is left out: OR-Tools is not installed (requirements/bench.txt)")
     find = optimum or quality.no_optimum
@@ -90,7 +90,7 @@ def _churns(title: str, streams: t.Sequence[workloads.Churn], optimum: quality.O
         for name, run in sorted(result.runs.items(), key=lambda item: result.means[item[0]]):
             print(
                 f"    {name:24} mean {result.means[name]:10.1f}  ratio {result.ratio(name):8.3f}  end {run.end_cost:7d}"
-                f"  moves {run.moves:3d}"
+                f"  moves {run.moves:3d}  CPU {run.seconds:6.2f} s"
                 f"  numa {run.mean('numa'):6.2f} package {run.mean('package'):6.2f} l3 {run.mean('l3'):6.2f}"
                 f" shared {run.mean('shared_core'):6.2f} orphan {run.mean('orphan'):6.2f} open {run.mean('open_l3'):6.2f}"
             )

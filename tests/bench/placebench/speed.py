@@ -23,6 +23,7 @@ OURS = "corepin"
 # The first arrivals meet an empty host; they are left out.
 WARM_UP = 100
 RULES = {"rules": [{}]}
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,6 @@ class Placements:
 
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
-
-    def ratio(self, peer: str) -> float:
-        """Our CPU time for all these placements over the peer's."""
-        return sum(self.seconds[OURS]) / sum(self.seconds[peer])
 
 
 @dataclass(frozen=True)
@@ -110,19 +107,25 @@ def _peer(stream: Churn, name: str) -> t.List[float]:
 def plan(hosts: int, guests: int) -> Plan:
     """`guests` over `hosts` of 256 CPUs and 8 NUMA nodes, at most 88 % full; memory in proportion."""
     document = _cluster(hosts, guests)
-    begin = time.process_time()
-    first = ours.place(document, RULES)
-    cold = time.process_time() - begin
+    first, cold = _timed_plan(document)
     by_vmid = {guest["vmid"]: guest for guest in document["guests"]}
     for change in first["changes"]:
         config = by_vmid[change["vmid"]]["config"]
         config.update({key: value for key, value in change["after"].items() if value is not None})
-    begin = time.process_time()
-    again = ours.place(document, RULES)
-    idle = time.process_time() - begin
+    again, idle = _timed_plan(document)
     if again["changes"]:
         raise RuntimeError(f"a plan carried out leaves {len(again['changes'])} changes to do")
     return Plan(hosts, guests, cold, idle, len(first["refused"]))
+
+
+def _timed_plan(document: t.Dict[str, t.Any]) -> t.Tuple[t.Dict[str, t.Any], float]:
+    """(the plan, its CPU seconds: the least of a few times, for other work on the machine slows all of them)"""
+    seconds = []
+    for _ in range(REPEATS):
+        begin = time.process_time()
+        made = ours.place(document, RULES)
+        seconds.append(time.process_time() - begin)
+    return made, min(seconds)
 
 
 def _cluster(hosts: int, guests: int) -> t.Dict[str, t.Any]:
@@ -163,13 +166,13 @@ def measure(quick: bool, with_nova: bool) -> Speed:
     sizes = (machines.epyc_9354_nps4(), machines.epyc_7742_nps1(), machines.epyc_7742_2s_nps4(), _double())
     by_size = [placements(machine, events, with_nova) for machine in sizes]
     plan(1, 20)  # what is done once, as imports and tables, is not measured
-    guests = (125, 250, 500, 1000) if quick else (125, 250, 500, 1000, 1250)
+    guests = (250, 1000) if quick else (250, 500, 1000, 2000)
     return Speed(
         single=by_size[2],
         by_size=by_size,
         whole=plan(32, 1000),
         by_guests=[plan(32, number) for number in guests],
-        by_hosts=[plan(number, number * 30) for number in (4, 8, 16, 32)],
+        by_hosts=[plan(number, number * 30) for number in ((4, 32) if quick else (4, 8, 16, 32))],
     )
 
 
