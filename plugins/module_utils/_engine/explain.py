@@ -14,7 +14,7 @@ from .allocator import Choice
 from .cpuset import count, format_cpulist, mask_of
 from .guest import Guest
 from .policy import Policy
-from .repack import Move
+from .repack import Move, Step
 from .topology import Host
 
 
@@ -31,20 +31,23 @@ def chosen(host: Host, choice: Choice, why_not_before: t.Optional[str] = None) -
     return f"{why_not_before} {reason}" if why_not_before else reason
 
 
-def moved(guest: Guest, host: Host, move: Move) -> str:
+def moved(guest: Guest, host: Host, step: Step, move: Move) -> str:
     """What a re-placement is good for."""
-    return f"{guest.label[:1].upper()}{guest.label[1:]} to {_where(host, move.after_cpus)}: {_gain(move)}."
+    others = [str(other.vmid) for other in step.moves if other.vmid != move.vmid]
+    together = f", together with guest {' and '.join(others)}" if others else ""
+    label = guest.label[:1].upper() + guest.label[1:]
+    return f"{label} to {_where(host, move.after_cpus)}{together}: {_gain(step)}."
 
 
-def _gain(move: Move) -> str:
+def _gain(step: Step) -> str:
     parts = [
-        (move.before.unplaced_vcpus - move.after.unplaced_vcpus, "unplaced vCPU"),
-        (move.before.numa - move.after.numa, "NUMA node border crossed"),
-        (move.before.package - move.after.package, "package border crossed"),
-        (move.before.l3 - move.after.l3, "L3 domain border crossed"),
-        (move.before.shared_core - move.after.shared_core, "shared core"),
-        (move.before.orphan - move.after.orphan, "idle sibling"),
-        (move.before.open_l3 - move.after.open_l3, "part-used L3 domain"),
+        (step.before.unplaced_vcpus - step.after.unplaced_vcpus, "unplaced vCPU"),
+        (step.before.numa - step.after.numa, "NUMA node border crossed"),
+        (step.before.package - step.after.package, "package border crossed"),
+        (step.before.l3 - step.after.l3, "L3 domain border crossed"),
+        (step.before.shared_core - step.after.shared_core, "shared core"),
+        (step.before.orphan - step.after.orphan, "idle sibling"),
+        (step.before.open_l3 - step.after.open_l3, "part-used L3 domain"),
     ]
     return " and ".join(f"{saved} {noun} less" for saved, noun in parts if saved > 0) or "a better fit"
 

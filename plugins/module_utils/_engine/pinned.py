@@ -22,7 +22,7 @@ from .existing import settled, spans_hostnodes
 from .guest import Cell, Guest
 from .ledger import Ledger
 from .policy import Rule
-from .repack import Move, best_moves
+from .repack import Move, Step, best_steps
 from .repair import arrange
 from .topology import Host
 
@@ -112,27 +112,29 @@ def _device_lost(board: Board, guest: Guest, rule: Rule, seat: Seat) -> bool:
 
 
 def _repack(board: Board, arrangements: t.Mapping[str, Arrangement]) -> None:
-    """Carry out or only list the re-placements that the policy asks for, the most gainful first."""
+    """Carry out or only list the re-placements that the policy asks for, the most gainful steps first."""
     asked = board.policy.repack
-    if asked == "never" or asked == 0:
+    if asked in ("never", 0):
         return
-    most = SUGGESTIONS if asked == "suggest" else int(asked)
+    left = SUGGESTIONS if asked == "suggest" else int(asked)
     starts = {name: arrangement.state() for name, arrangement in arrangements.items()}
-    found = {name: best_moves(arrangement, arrangement.fixed, most) for name, arrangement in arrangements.items()}
-    taken = dict.fromkeys(found, 0)
-    for _turn in range(most):
-        waiting = [name for name in found if taken[name] < len(found[name])]
-        if not waiting:
-            break
-        name = max(waiting, key=lambda host: (found[host][taken[host]].gain, host))
-        board.moves.append(_move_entry(board, name, found[name][taken[name]]))
-        taken[name] += 1
+    found = {name: list(best_steps(arrangement, arrangement.fixed, left)) for name, arrangement in arrangements.items()}
+    taken: t.Dict[str, Step] = {}
+    while any(found.values()):
+        name = max((host for host, steps in found.items() if steps), key=lambda host: (found[host][0].gain, host))
+        step = found[name].pop(0)
+        if len(step.moves) > left:
+            found[name] = []
+            continue
+        left -= len(step.moves)
+        taken[name] = step
+        board.moves.extend(_move_entry(board, name, step, move) for move in step.moves)
     for name, arrangement in arrangements.items():
-        kept = 0 if asked == "suggest" else taken[name]
-        arrangement.restore(found[name][kept - 1].state if kept else starts[name])
+        carried_out = name in taken and asked != "suggest"
+        arrangement.restore(taken[name].state if carried_out else starts[name])
 
 
-def _move_entry(board: Board, node: str, move: Move) -> t.Dict[str, t.Any]:
+def _move_entry(board: Board, node: str, step: Step, move: Move) -> t.Dict[str, t.Any]:
     guest = next(guest for guest in board.snapshot.guests if guest.vmid == move.vmid)
     host = board.snapshot.hosts[node]
     return {
@@ -140,10 +142,10 @@ def _move_entry(board: Board, node: str, move: Move) -> t.Dict[str, t.Any]:
         "node": node,
         "from": format_cpulist(move.before_cpus),
         "to": format_cpulist(move.after_cpus),
-        "before": move.before.as_dict(),
-        "after": move.after.as_dict(),
+        "before": step.before.as_dict(),
+        "after": step.after.as_dict(),
         "cost": explain.cost_of_move(guest, host, move.before_cpus, move.after_cpus, board.policy),
-        "reason": explain.moved(guest, host, move),
+        "reason": explain.moved(guest, host, step, move),
     }
 
 

@@ -4,7 +4,7 @@
 """Re-placing a few guests that already have their place, where that is worth it.
 
 A move has to save a border: a vCPU without CPU, a NUMA node, a package or an L3 domain. Only an owner who allows more
-than one gets moves that merely fill up cores and L3 domains, and pairs of moves that save a border together. The
+than one gets moves that merely fill up cores and L3 domains, and several moves that save a border together. The
 quality vector gets better with each step, and there is never a move more than asked for.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
@@ -23,15 +23,23 @@ from .score import Vector, cost, rank
 
 MAX_LEAVING = 3
 BORDERS = 4  # the first parts of a rank: unplaced vCPUs, NUMA nodes, packages, L3 domains
+WIDTH = 3  # how many unfinished sequences of steps are followed at once
 
 
 @dataclass(frozen=True)
 class Move:
-    """One guest re-placed: from which CPUs to which (masks), and the host's vector before and after."""
+    """One guest re-placed: from which CPUs to which (masks)."""
 
     vmid: int
     before_cpus: int
     after_cpus: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Moves that belong together, the host's vector before and after them, and the arrangement that results."""
+
+    moves: t.Tuple[Move, ...]
     before: Vector
     after: Vector
     state: State
@@ -41,50 +49,77 @@ class Move:
         return cost(self.before) - cost(self.after)
 
 
-def best_moves(arrangement: Arrangement, settled: t.Collection[int], most: int) -> t.List[Move]:
-    """Up to `most` re-placements of `settled` guests, carried out one after the other; all others may follow freely."""
-    moves: t.List[Move] = []
-    while len(moves) < most:
-        moved = {move.vmid for move in moves}
-        candidates = [vmid for vmid in sorted(settled) if vmid not in moved]
-        left = most - len(moves)
-        found = _best(arrangement, candidates, _alone, fill_up=False)
-        if not found and left > 1:
-            found = _best(arrangement, candidates, _with_another, fill_up=False)
-        if not found and left > 2:
-            found = _best(arrangement, candidates, partial(_after_clearing, most=left - 1), fill_up=False)
-        if not found and most > 1:
-            found = _best(arrangement, candidates, _into_l3_domains, fill_up=True)
-        if not found:
-            break
-        moves.extend(found)
-    return moves
-
-
+_Steps = t.Tuple[Step, ...]
 _Tries = t.Callable[[Arrangement, int, State, t.Sequence[int]], t.Iterator[None]]
 
 
-def _best(arrangement: Arrangement, candidates: t.Sequence[int], tries: _Tries, fill_up: bool) -> t.List[Move]:
-    """The moves of the best arrangement that `tries` come to, left in force; [] where none is good enough."""
+def best_steps(arrangement: Arrangement, settled: t.Collection[int], most: int) -> _Steps:
+    """Steps of up to `most` re-placements in all of `settled` guests; guests that are not settled may follow freely.
+
+    The arrangement is left as the steps make it. A few sequences are followed side by side, and the one wins that ends
+    with the best vector, among equals with the fewest moves.
+    """
+    start = arrangement.state()
+    open_sequences: t.List[_Steps] = [()]
+    best: _Steps = ()
+    while open_sequences:
+        longer: t.Dict[t.Any, _Steps] = {}
+        for steps in open_sequences:
+            arrangement.restore(steps[-1].state if steps else start)
+            for step in _next_steps(arrangement, settled, steps, most):
+                key = frozenset((vmid, choice.mask) for vmid, choice in step.state[1].items())
+                longer.setdefault(key, (*steps, step))
+        open_sequences = sorted(longer.values(), key=_order)[: WIDTH if most > 1 else 1]
+        if open_sequences:
+            best = min(best, open_sequences[0], key=_order) if best else open_sequences[0]
+    arrangement.restore(best[-1].state if best else start)
+    return best
+
+
+def _order(steps: _Steps) -> t.Tuple[t.Any, ...]:
+    moves = [move for step in steps for move in step.moves]
+    return rank(steps[-1].after), len(moves), [(move.vmid, move.after_cpus) for move in moves]
+
+
+def _next_steps(arrangement: Arrangement, settled: t.Collection[int], steps: _Steps, most: int) -> t.List[Step]:
+    """The best single steps from here; wider searches only where a narrower one finds nothing."""
+    moved = {move.vmid for step in steps for move in step.moves}
+    left = most - len(moved)
+    if left <= 0:
+        return []
+    candidates = [vmid for vmid in sorted(settled) if vmid not in moved]
+    found = _best(arrangement, candidates, _alone, fill_up=False)
+    if left > 1:
+        found += _best(arrangement, candidates, _with_another, fill_up=False)
+    if not found and left > 2:
+        found = _best(arrangement, candidates, partial(_after_clearing, most=left - 1), fill_up=False)
+    if not found and most > 1:
+        found = _best(arrangement, candidates, _into_l3_domains, fill_up=True)
+    return [step for step in found if step.moves and len(step.moves) <= left]
+
+
+def _best(arrangement: Arrangement, candidates: t.Sequence[int], tries: _Tries, fill_up: bool) -> t.List[Step]:
+    """The best few arrangements that `tries` come to from here, each as a step."""
     before = arrangement.vector()
     bound = rank(before)
     if not any(bound[:BORDERS]) and not fill_up:
         return []
     start = arrangement.state()
-    best: t.Optional[t.Tuple[t.Any, t.Any]] = None
+    better: t.Dict[t.Any, Step] = {}
     for vmid in candidates:
         for _tried in tries(arrangement, vmid, start, candidates):
-            quality = arrangement.quality()
-            better = quality < bound if fill_up else quality[:BORDERS] < bound[:BORDERS]
-            if better and (best is None or (quality, vmid) < best[0]):
-                best = ((quality, vmid), arrangement.state())
+            after = arrangement.vector()
+            quality = rank(after)
+            if quality < bound if fill_up else quality[:BORDERS] < bound[:BORDERS]:
+                moves = _moves(candidates, start, arrangement)
+                better.setdefault((quality, len(moves), vmid), Step(moves, before, after, arrangement.state()))
             arrangement.restore(start)
-    if best is None:
-        return []
-    arrangement.restore(best[1])
-    after = arrangement.vector()
-    moved = [v for v in candidates if arrangement.choices[v].mask != start[1][v].mask]
-    return [Move(v, start[1][v].mask, arrangement.choices[v].mask, before, after, arrangement.state()) for v in moved]
+    return [better[key] for key in sorted(better)[:WIDTH]]
+
+
+def _moves(candidates: t.Sequence[int], start: State, arrangement: Arrangement) -> t.Tuple[Move, ...]:
+    changed = (v for v in candidates if arrangement.choices[v].mask != start[1][v].mask)
+    return tuple(Move(v, start[1][v].mask, arrangement.choices[v].mask) for v in changed)
 
 
 def _alone(arrangement: Arrangement, vmid: int, start: State, _candidates: t.Sequence[int]) -> t.Iterator[None]:
