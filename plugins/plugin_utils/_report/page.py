@@ -144,6 +144,4 @@ def _style() -> str:
 
 def _asset(name: str) -> str:
     """A file beside this module, read by the loader that loaded it: from a checkout as from an installed collection."""
-    data = pkgutil.get_data(__package__, name)
-    assert data is not None  # every loader of Python and of Ansible can read files
-    return data.decode("utf-8")
+    return (pkgutil.get_data(__package__, name) or b"").decode("utf-8")

@@ -131,7 +131,7 @@ def plan_picture(host: HostView, form: Format) -> str:
         parts += [text_at(form.now_x, 12, "Now", "head"), text_at(form.planned_x, 12, "Planned", "head")]
     for numa_node in numa_nodes:
         strip = _strip(host, numa_node, cell, form.strip_width)
-        drawn, height = _numa_node(host, numa_node, strip, form, moves, ends, y)
+        drawn, height = _numa_node(host, host.planned, numa_node, strip, form, moves, ends, y)
         parts += drawn
         y += height
     if form.has_leaders(moves):
@@ -179,10 +179,9 @@ def _strip(host: HostView, numa_node: int, cell: float, width: float) -> _Strip:
 
 
 def _numa_node(
-    host: HostView, numa_node: int, strip: _Strip, form: Format, moves: t.Sequence[Move], ends: _Ends, y: float
+    host: HostView, after: Side, numa_node: int, strip: _Strip, form: Format, moves: t.Sequence[Move], ends: _Ends, y: float
 ) -> t.Tuple[t.List[str], float]:
     """The drawing of one NUMA node and its height."""
-    assert host.planned is not None
     line = _LABEL_HEIGHT + _CELL_HEIGHT
     height = strip.lines * line + (_LANE_HEIGHT if form.side_by_side else 6)
     says_goal = not form.has_leaders(moves)
@@ -191,12 +190,12 @@ def _numa_node(
     name = f"NUMA node {numa_node}"
     if form.side_by_side:
         label = text_at(0, y + _LABEL_HEIGHT + 15, name, "node")
-        now = _side(leaving, host.now, host.planned, form.now_x, y, ends.leave)
-        planned = _side(arriving, host.planned, host.now, form.planned_x, y, ends.arrive)
+        now = _side(leaving, host.now, after, form.now_x, y, ends.leave)
+        planned = _side(arriving, after, host.now, form.planned_x, y, ends.arrive)
         return [label, now, planned], height
     second = y + height + 20
-    now = _side(leaving, host.now, host.planned, 0, y + 12, ends.leave)
-    planned = _side(arriving, host.planned, host.now, 0, second + 12, ends.arrive)
+    now = _side(leaving, host.now, after, 0, y + 12, ends.leave)
+    planned = _side(arriving, after, host.now, 0, second + 12, ends.arrive)
     heads = [text_at(0, y + 10, f"{name}, now", "node"), text_at(0, second + 10, f"{name}, planned", "node")]
     return [*heads, now, planned], 2 * height + 52
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 _VOID = {"meta", "input", "wbr", "br", "img", "link", "rect", "path", "circle"}
 
