@@ -80,7 +80,7 @@ class Controller:
         self._home.mkdir(parents=True, exist_ok=True)
 
     def playbook(
-        self, playbook: str | Path, inventory: Inventory, *arguments: str, env: t.Mapping[str, str] = {}, **variables: t.Any
+        self, playbook: str | Path, inventory: Inventory, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None, **variables: t.Any
     ) -> Run:
         """Run a playbook by path or by name; variables become extra variables, and env is added to the environment."""
         self._record.write_text("", encoding="utf-8")
@@ -89,7 +89,7 @@ class Controller:
         lines = self._record.read_text(encoding="utf-8").splitlines()
         return Run(done.returncode, done.stdout + done.stderr, [TaskResult(**json.loads(line)) for line in lines])
 
-    def program(self, name: str, *arguments: str, env: t.Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+    def program(self, name: str, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None) -> subprocess.CompletedProcess[str]:
         """Run another of Ansible's programs: ansible-galaxy, ansible-doc, ansible-inventory."""
         return self._run(name, arguments, env)
 
@@ -98,16 +98,17 @@ class Controller:
         path.write_text(json.dumps(inventory), encoding="utf-8")
         return path
 
-    def _run(self, name: str, arguments: t.Sequence[str], env: t.Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, name: str, arguments: t.Sequence[str], env: t.Optional[t.Mapping[str, str]]) -> subprocess.CompletedProcess[str]:
         command = [str(BIN / name), *arguments]
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**self._environment(), **env},
+            env={**self._environment(), **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,
+            check=False,
         )
 
     def _environment(self) -> dict[str, str]:

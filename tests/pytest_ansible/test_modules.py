@@ -74,7 +74,8 @@ def plan(lab: Lab) -> dict[str, t.Any]:
 
 def test_a_plan_is_carried_out_once(hosts: t.Any, lab: Lab, connection: dict[str, t.Any], plan: dict[str, t.Any]) -> None:
     place = module(hosts.pve1, "guest_placement")
-    first, second = (place(plan=plan, **connection)["pve1"] for _ in range(2))
+    first = place(plan=plan, **connection)["pve1"]
+    second = place(plan=plan, **connection)["pve1"]
     assert first.is_successful, first
     assert first.is_changed
     assert not second.is_changed
