@@ -41,15 +41,14 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]
     arrange_pinned(board, pinned)
-    after = _score_after(board)
-    requests = place_requests(board)
     for guest, rule in sorted((pair for pair in managed if pair[1].cpu_class == "local"), key=hardest_first):
         place_local(board, guest, rule)
     for guest, rule in managed:
         if rule.cpu_class == "shared":
             place_shared(board, guest, rule)
     warn_about_floating_guests(board, managed)
-    return _document(board, before, after, requests)
+    content = _content(board, before)
+    return sealed({**content, "requests": place_requests(board)})
 
 
 def _score_before(board: Board, managed: t.Sequence[ManagedGuest]) -> Vector:
@@ -109,33 +108,30 @@ def _changes(board: Board) -> t.List[t.Dict[str, t.Any]]:
     return changes
 
 
-def _document(board: Board, before: Vector, after: Vector, requests: t.List[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
+def _content(board: Board, before: Vector) -> t.Dict[str, t.Any]:
     changes = _changes(board)
     hosts = board.snapshot.hosts
-    return sealed(
-        {
-            "schema": SCHEMA,
-            "created_at": max((host.gathered_at for host in hosts.values() if host.gathered_at), default=None),
-            "cluster": board.snapshot.cluster_name,
-            "hosts": {name: host.fingerprint for name, host in hosts.items()},
-            "placements": [placement.as_dict() for _vmid, placement in sorted(board.placements.items())],
-            "changes": changes,
-            "refused": sorted(board.refused, key=lambda entry: entry["vmid"]),
-            "skipped": sorted(board.skipped, key=lambda entry: entry["vmid"]),
-            "moves": board.moves,
-            "requests": requests,
-            "warnings": board.warnings,
-            "summary": {
-                "guests": len(board.snapshot.guests),
-                "placed": len(board.placements),
-                "kept": sum(1 for placement in board.placements.values() if placement.kept),
-                "changed": len(changes),
-                "pending": sum(1 for change in changes if change["effect"] == "pending"),
-                "refused": len(board.refused),
-                "skipped": len(board.skipped),
-                "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - len(board.skipped),
-                "hosts": {name: ledger.summary() for name, ledger in board.ledgers.items()},
-            },
-            "score": {"before": before.as_dict(), "after": after.as_dict()},
-        }
-    )
+    return {
+        "schema": SCHEMA,
+        "created_at": max((host.gathered_at for host in hosts.values() if host.gathered_at), default=None),
+        "cluster": board.snapshot.cluster_name,
+        "hosts": {name: host.fingerprint for name, host in hosts.items()},
+        "placements": [placement.as_dict() for _vmid, placement in sorted(board.placements.items())],
+        "changes": changes,
+        "refused": sorted(board.refused, key=lambda entry: entry["vmid"]),
+        "skipped": sorted(board.skipped, key=lambda entry: entry["vmid"]),
+        "moves": board.moves,
+        "warnings": board.warnings,
+        "summary": {
+            "guests": len(board.snapshot.guests),
+            "placed": len(board.placements),
+            "kept": sum(1 for placement in board.placements.values() if placement.kept),
+            "changed": len(changes),
+            "pending": sum(1 for change in changes if change["effect"] == "pending"),
+            "refused": len(board.refused),
+            "skipped": len(board.skipped),
+            "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - len(board.skipped),
+            "hosts": {name: ledger.summary() for name, ledger in board.ledgers.items()},
+        },
+        "score": {"before": before.as_dict(), "after": _score_after(board).as_dict()},
+    }
