@@ -16,17 +16,30 @@ _WHEN = {"now": "at once", "pending": "from its next start on", "restart": "by a
 
 
 def plan_lines(plan: Document, guests: t.Sequence[Document] = ()) -> t.List[str]:
-    """Changes, refusals, skipped guests, warnings and the sum of a plan; `guests` are those of guest_info, for their names."""
+    """Changes, moves, requests, refusals, skipped guests, warnings and the sum of a plan.
+
+    `guests` are those of guest_info, for their names.
+    """
     names = {int(guest["vmid"]): str(guest.get("name") or "") for guest in guests}
     placements = {placement["vmid"]: placement for placement in plan["placements"]}
     lines = [
         f"{_guest(change, names)}: {_planned(change, placements.get(change['vmid']))}, {_WHEN[change['effect']]}. {change['reason']}"
         for change in plan["changes"]
     ]
+    lines += [f"Move on {move['node']}: {move['reason']} It costs the guest {move['cost']}." for move in plan["moves"]]
+    lines += [_requested(entry) for entry in plan.get("requests", ())]
     lines += [f"Refused: {entry['message']}" for entry in plan["refused"]]
     lines += [f"Skipped: guest {_label(entry['vmid'], names)} {entry['reason']}." for entry in plan.get("skipped", ())]
     lines += [f"Warning: {warning}" for warning in plan["warnings"]]
     return [*lines, _plan_sum(plan)]
+
+
+def _requested(entry: Document) -> str:
+    """Where a guest that is still to be created would go: `Requested: db 1 on pve2, CPUs 0,32. The reason.`"""
+    what = f"Requested: {entry['name']} {entry['number']}"
+    if not entry["node"]:
+        return f"{what} has no room: {entry['reason']}"
+    return f"{what} on {entry['node']}{', CPUs ' + entry['cpus'] if entry['cpus'] else ''}. {entry['reason']}"
 
 
 def result_lines(results: t.Sequence[Document], check_mode: bool = False) -> t.List[str]:

@@ -25,6 +25,8 @@ def plan(*changes: dict[str, t.Any], cells: t.Sequence[dict[str, t.Any]] = ()) -
         "plan_id": "0123456789abcdef",
         "changes": list(changes),
         "placements": [{"vmid": change["vmid"], "numa_cells": list(cells)} for change in changes],
+        "moves": [],
+        "requests": [],
         "refused": [],
         "skipped": [],
         "warnings": [],
@@ -50,6 +52,22 @@ def test_memory_of_several_cells_and_of_none() -> None:
     assert "memory not bound to a NUMA node" in plan_lines(plan(gone))[0]
     pages = {**CHANGE, "before": {"hugepages": None}, "after": {"hugepages": "1024"}}
     assert "hugepages absent -> 1024" in plan_lines(plan(pages))[0]
+
+
+def test_moves_and_requested_guests_are_named() -> None:
+    document = {
+        **plan(),
+        "moves": [{"node": "pve1", "reason": "Guest 101 (db) to 2 CPUs: 1 shared core less.", "cost": "nothing, it is stopped"}],
+        "requests": [
+            {"name": "web", "number": 1, "node": "pve2", "cpus": "0,32", "reason": "There it fits."},
+            {"name": "web", "number": 2, "node": None, "cpus": "", "reason": "No host was read."},
+        ],
+    }
+    assert plan_lines(document)[:-1] == [
+        "Move on pve1: Guest 101 (db) to 2 CPUs: 1 shared core less. It costs the guest nothing, it is stopped.",
+        "Requested: web 1 on pve2, CPUs 0,32. There it fits.",
+        "Requested: web 2 has no room: No host was read.",
+    ]
 
 
 def test_refusals_skipped_guests_and_warnings_follow_and_the_sum_is_last() -> None:
