@@ -11,14 +11,16 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .cpuset import format_ordered
-from .desired import Wanted
+from .cpuset import count, format_ordered, lowest
+from .desired import Wanted, pinned_keys
 from .errors import PlacementError
 from .existing import Settled
 from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Ledger
 from .policy import PINNED_CLASSES, Policy, Rule
 from .snapshot import Snapshot
+from .start_check import first_fatal
+from .topology import Host
 
 ManagedGuest = t.Tuple[Guest, Rule]
 
@@ -64,6 +66,39 @@ class Board:
 
     def refuse(self, guest: Guest, error: PlacementError) -> None:
         self.refused.append({"vmid": guest.vmid, "rule": error.rule, "message": f"{capitalised(guest.label)} gets no placement: {error}"})
+
+    def starts_nowhere(self, guest: Guest, rule: Rule) -> bool:
+        """Whether the guest would not start on its host whatever place it got, as its config and rule are; then it is refused.
+
+        More vCPUs or memory than the host has are left to the search for a place, which tells how much there is.
+        """
+        host = self.ledgers[guest.node].host
+        cells = _one_cell(guest, rule, host)
+        if cells is None or guest.vcpus > count(host.online):
+            return False
+        return self._stopped_at_start(guest, pinned_keys((lowest(host.online),), cells, guest, rule.hugepages))
+
+    def enter(self, placement: Placement) -> None:
+        """Note a placement; a guest that would not start with it is refused and holds nothing."""
+        if self._stopped_at_start(placement.guest, placement.wanted):
+            self.ledgers[placement.guest.node].release(placement.guest.vmid)
+        else:
+            self.placements[placement.guest.vmid] = placement
+
+    def _stopped_at_start(self, guest: Guest, wanted: Wanted) -> bool:
+        finding = first_fatal(guest, self.ledgers[guest.node].host, wanted)
+        if finding:
+            said, fix = finding.message.rstrip("."), finding.fix[:1].lower() + finding.fix[1:]
+            self.refuse(guest, PlacementError(f"it would not start on host {guest.node} ({said}); {fix}", rule=finding.rule))
+        return finding is not None
+
+
+def _one_cell(guest: Guest, rule: Rule, host: Host) -> t.Optional[t.Tuple[Cell, ...]]:
+    """All of the guest in one cell, as good as any other for what no place can mend; None where no NUMA node has memory."""
+    if rule.memory == "none" or not guest.memory_mib:
+        return ()
+    numa_node = next((node for node in host.numa_nodes if node.memory_mib != 0), None)
+    return None if numa_node is None else (Cell((1 << guest.vcpus) - 1, guest.memory_mib, 1 << numa_node.id, rule.memory),)
 
 
 def hardest_first(pair: ManagedGuest) -> t.Tuple[t.Any, ...]:

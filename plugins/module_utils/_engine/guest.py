@@ -26,6 +26,9 @@ PLACEMENT_KEYS = ("affinity", "numa") + CELL_KEYS
 CELL_POLICIES = ("preferred", "bind", "interleave")
 LXC_CPUSET_KEYS = ("lxc.cgroup2.cpuset.cpus", "lxc.cgroup.cpuset.cpus")
 
+# karpenter's dummy guest that only describes a host: it never starts and holds nothing.
+_NODE_CAPACITY_NAME, _NODE_CAPACITY_TAG = "node-capacity", "karpenter"
+
 _PVE_CPUSET_PART = re.compile(r"^\s*\d+(-\d+)?\s*$", re.ASCII)
 _ID_LIST = re.compile(r"^\d+(-\d+)?(;\d+(-\d+)?)*$", re.ASCII)
 _PCI_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.([0-7]))?$", re.ASCII)
@@ -94,6 +97,11 @@ class Guest:
     def label(self) -> str:
         """How messages name the guest: `guest 101 (db-main)`."""
         return f"guest {self.vmid} ({self.name})" if self.name else f"guest {self.vmid}"
+
+
+def describes_host(guest: Guest) -> bool:
+    """Whether it is karpenter's dummy guest, which belongs into neither books nor reports."""
+    return guest.name == _NODE_CAPACITY_NAME and _NODE_CAPACITY_TAG in guest.tags
 
 
 def _guest_from_info(info: t.Mapping[str, t.Any]) -> Guest:

@@ -17,10 +17,10 @@ from functools import cached_property
 
 from .cpuset import count, mask_of, parse_ordered
 from .existing import stored_holding
-from .guest import Cell, Guest, affinity_order, cell_from_mapping
+from .guest import Cell, Guest, affinity_order, cell_from_mapping, describes_host
 from .ledger import Holding, Ledger, bound_evenly
 from .policy import PINNED_CLASSES, Policy, Rule
-from .scope import describes_host, not_placeable
+from .scope import not_placeable
 from .snapshot import Snapshot
 from .topology import Host
 

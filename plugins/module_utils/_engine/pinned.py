@@ -54,7 +54,7 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
     waiting = []
     for guest, rule in pairs:
         seat = Seat(guest.vmid, demand_of(guest, rule, ledger.host), guest.memory_mib)
-        if _device_lost(board, guest, rule, seat):
+        if board.starts_nowhere(guest, rule) or _device_lost(board, guest, rule, seat):
             continue
         try:
             check_memory(ledger, guest.memory_mib)
@@ -169,7 +169,7 @@ def _seat(board: Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> N
         why = board.unsettled.get(guest.vmid) if guest.next_config.get("affinity") else None
         cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why), False
     wanted = pinned_keys(cpus, cells, guest, rule.hugepages)
-    board.placements[guest.vmid] = Placement(guest, rule, cpus, cells, wanted, reason, kept)
+    board.enter(Placement(guest, rule, cpus, cells, wanted, reason, kept))
 
 
 def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:

@@ -31,13 +31,13 @@ from __future__ import annotations
 import typing as t
 
 from .findings import find
+from .guest import describes_host
 from .headline import figures, headline
 from .occupancy import STATES, occupancy_now, occupancy_planned
 from .plan import check_plan
 from .policy import Policy
 from .report_guests import guest_rows, unread_row
 from .report_host import HostReport
-from .scope import describes_host
 from .snapshot import Snapshot
 from .topology import Host
 

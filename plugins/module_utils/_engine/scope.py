@@ -13,11 +13,8 @@ import typing as t
 from .board import Board, ManagedGuest
 from .errors import FactsError
 from .existing import stored_holding
-from .guest import Guest
+from .guest import Guest, describes_host
 from .policy import Rule
-
-# karpenter's dummy guest that only describes a host: it never starts and holds nothing.
-_NODE_CAPACITY_NAME, _NODE_CAPACITY_TAG = "node-capacity", "karpenter"
 
 
 def managed_guests(board: Board) -> t.List[ManagedGuest]:
@@ -42,11 +39,6 @@ def managed_guests(board: Board) -> t.List[ManagedGuest]:
         else:
             managed.append((guest, rule))
     return managed
-
-
-def describes_host(guest: Guest) -> bool:
-    """Whether it is karpenter's dummy guest, which belongs into neither books nor reports."""
-    return guest.name == _NODE_CAPACITY_NAME and _NODE_CAPACITY_TAG in guest.tags
 
 
 def not_placeable(guest: Guest, rule: Rule) -> t.Optional[str]:

@@ -18,13 +18,14 @@ from .desired import pinned_keys, shared_keys
 from .errors import PlacementError
 from .existing import stored_cpus
 from .floating import Pool, choose_pool
-from .guest import Cell, Guest
+from .guest import Cell, Guest, describes_host
 from .ledger import Holding, Ledger
 from .policy import PINNED_CLASSES, Rule
-from .scope import describes_host
 
 
 def place_local(board: Board, guest: Guest, rule: Rule) -> None:
+    if board.starts_nowhere(guest, rule):
+        return
     ledger = board.ledgers[guest.node]
     taken = [p for p in board.placements.values() if p.guest.node == guest.node and p.rule.cpu_class == "local"]
     loads = [Pool(mask_of(p.cpus), p.guest.vcpus) for p in taken]
@@ -42,7 +43,7 @@ def place_local(board: Board, guest: Guest, rule: Rule) -> None:
     ordered = tuple(cpus_of(cpus))
     wanted = pinned_keys(ordered, cells, guest, rule.hugepages)
     reason = explain.floats(ledger.host, cpus)
-    board.placements[guest.vmid] = Placement(guest, rule, ordered, cells, wanted, reason)
+    board.enter(Placement(guest, rule, ordered, cells, wanted, reason))
 
 
 def place_shared(board: Board, guest: Guest, rule: Rule) -> None:
@@ -56,7 +57,7 @@ def place_shared(board: Board, guest: Guest, rule: Rule) -> None:
         return
     ledger.hold(guest.vmid, Holding(guest.vcpus, 0, 0, {}, guest.memory_mib))
     wanted = shared_keys(guest) if guest.type == "qemu" else {}
-    board.placements[guest.vmid] = Placement(guest, rule, tuple(cpus_of(pool)), (), wanted, explain.shares_pool(pool))
+    board.enter(Placement(guest, rule, tuple(cpus_of(pool)), (), wanted, explain.shares_pool(pool)))
 
 
 def warn_about_floating_guests(board: Board, managed: t.Sequence[ManagedGuest]) -> None:

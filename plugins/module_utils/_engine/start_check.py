@@ -1,0 +1,97 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a guest would start on a host: every rule that makes a start fail or quietly do something else.
+
+PVE accepts configs that cannot start and checks them only at the start, on the host where it happens. The rules stand
+here in the order of a start: what PVE says while it builds the command line, what taskset says, what QEMU says, and
+then what nobody says.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import start_rules_cpus as cpus
+from . import start_rules_hugepages as hugepages
+from . import start_rules_memory as memory
+from .errors import FactsError
+from .guest import Config, Guest, apply_pending, config_memory_mib, config_vcpus, describes_host, split_tags, truthy
+from .start_case import Finding, Findings, StartCase
+from .topology import Host
+
+Rule = t.Callable[[StartCase], Findings]
+
+_PVE: t.Tuple[Rule, ...] = (
+    cpus.more_vcpus_than_cpus,
+    memory.memory_hotplug,
+    hugepages.hugepages_need_numa,
+    memory.hotplug_with_virtiofs,
+    memory.cells,
+    memory.cell_sum,
+    hugepages.even_split_with_hugepages,
+    memory.plugged_memory_size,
+    hugepages.hugepages_on_one_hostnode,
+)
+_TASKSET_AND_QEMU: t.Tuple[Rule, ...] = (cpus.affinity_for_taskset, cpus.model_without_kvm, cpus.plugged_vcpus, memory.cells_for_qemu)
+_QUIET: t.Tuple[Rule, ...] = (
+    hugepages.hugepages_room,
+    memory.cells_dropped,
+    memory.cells_without_numa,
+    cpus.affinity_dropped,
+    cpus.affinity_zero,
+    cpus.affinity_on_isolated_cpus,
+)
+_RULES = {"qemu": _PVE + _TASKSET_AND_QEMU + _QUIET, "lxc": (cpus.container_cpuset,)}
+
+
+def start_errors(info: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> t.List[t.Dict[str, t.Any]]:
+    """[{rule, message, fix, fatal}] for a guest of guest_info and `corepin_host` facts, what the start reports first.
+
+    Judged is what the next start uses, pending changes included. Where the guest lacks vcpus, memory_mib or node, its
+    config and the host stand in. Raises FactsError.
+    """
+    host = Host.from_facts(facts)
+    return [finding.as_dict() for finding in findings(Guest.from_info(_completed(info, host)), host)]
+
+
+def _completed(info: t.Mapping[str, t.Any], host: Host) -> t.Mapping[str, t.Any]:
+    if not isinstance(info, t.Mapping):
+        raise FactsError(f"The guest {info!r} is no dictionary; give one entry of the guests that corepin.proxmox.guest_info returns.")
+    config = apply_pending(info.get("config") or {}, info.get("pending") or {})
+    defaults: t.Dict[str, t.Any] = {"vmid": 0, "node": host.node, "name": config.get("name"), "tags": split_tags(config.get("tags"))}
+    if info.get("vcpus") is None:
+        defaults["vcpus"] = config_vcpus(config)
+    if info.get("memory_mib") is None:
+        defaults["memory_mib"] = config_memory_mib(config)
+    return {**defaults, **{key: value for key, value in info.items() if value is not None}}
+
+
+def findings(guest: Guest, host: Host, config: t.Optional[Config] = None) -> t.List[Finding]:
+    """What a start of `guest` on `host` breaks, with its own next config or with another that it would get."""
+    if describes_host(guest):
+        return []
+    present = guest.next_config if config is None else dict(config)
+    if guest.template or truthy(present.get("template")):
+        return [_template(guest)]
+    if guest.hugepages and "hugepages" not in {**guest.config, **guest.pending}:
+        present.setdefault("hugepages", guest.hugepages)
+    case = StartCase(guest, host, present)
+    return [finding for rule in _RULES.get(guest.type, ()) for finding in rule(case)]
+
+
+def _template(guest: Guest) -> Finding:
+    kind = "vm" if guest.type == "qemu" else "CT"
+    return Finding(
+        "template",
+        f"you can't start a {kind} if it's a template",
+        "Clone the template and start the clone; for the template itself PVE ignores affinity and NUMA cells.",
+    )
+
+
+def first_fatal(guest: Guest, host: Host, wanted: t.Mapping[str, t.Optional[str]]) -> t.Optional[Finding]:
+    """What makes a start fail once `wanted` is written over the guest's config (None = key deleted); None where it starts."""
+    config = apply_pending(guest.next_config, wanted)
+    return next((finding for finding in findings(guest, host, config) if finding.fatal), None)
