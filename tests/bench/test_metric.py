@@ -34,7 +34,7 @@ def machines_with_guests(draw: st.DrawFn) -> t.Tuple[Machine, t.List[Held], int]
     machine = Machine("host", parts[0], parts[1], parts[2], parts[3], memory)
     held = [
         Held(draw(st.frozensets(st.sampled_from(kept), min_size=1, max_size=6)), draw(memory_on(nodes)) if with_memory else ())
-        for _ in range(draw(st.integers(0, 5)))
+        for _turn in range(draw(st.integers(0, 5)))
     ]
     return machine, held, draw(st.integers(0, 9))
 

@@ -32,15 +32,9 @@ def exhaustive(machine: Machine, guests: t.Sequence[Wanted]) -> int:
     node_sets = [frozenset(chosen) for k in range(1, len(nodes) + 1) for chosen in itertools.combinations(nodes, k)]
     best = metric.cost({"unplaced_vcpus": sum(guest.vcpus for guest in guests), **dict.fromkeys(metric.PARTS[1:], 0)})
     for cpus in _disjoint(sorted(machine.cpus), [guest.vcpus for guest in guests]):
-        choices = [
-            node_sets if mine and guest.memory_mib else [frozenset()] for mine, guest in zip(cpus, guests)
-        ]
+        choices = [node_sets if mine and guest.memory_mib else [frozenset()] for mine, guest in zip(cpus, guests)]
         for memory in itertools.product(*choices):
-            held = [
-                Held(mine, (Bound(on, guest.memory_mib),) if on else ())
-                for mine, on, guest in zip(cpus, memory, guests)
-                if mine
-            ]
+            held = [Held(mine, (Bound(on, guest.memory_mib),) if on else ()) for mine, on, guest in zip(cpus, memory, guests) if mine]
             unplaced = sum(guest.vcpus for mine, guest in zip(cpus, guests) if not mine)
             cost = metric.cost(metric.vector(machine, held, unplaced))
             if cost < best and _legal(machine, held):

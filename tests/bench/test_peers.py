@@ -72,7 +72,7 @@ def test_our_allocator_is_no_worse_than_packed_on_any_single_take(make: t.Callab
     machine = make()
     rng = random.Random(machine.name)
     allocator = ours.Greedy(machine)
-    for _ in range(25):
+    for _turn in range(25):
         free = machine.cpus - set(rng.sample(sorted(machine.cpus), rng.randrange(len(machine.cpus) // 2)))
         vcpus = rng.choice((1, 2, 3, 4, 6, 8, 12, 24))
         others = metric.Held(frozenset(machine.cpus - free))

@@ -53,15 +53,14 @@ def vector(machine: Machine, held: t.Iterable[Held], unplaced_vcpus: int = 0) ->
     return parts
 
 
-def cost(parts: t.Mapping[str, int], weights: t.Mapping[str, int] = DENSE) -> int:
-    return sum(weights[name] * parts[name] for name in PARTS)
+def cost(parts: t.Mapping[str, int], weights: t.Optional[t.Mapping[str, int]] = None) -> int:
+    """The weighted sum; without weights the dense ones."""
+    return sum((weights or DENSE)[name] * parts[name] for name in PARTS)
 
 
 def least(machine: Machine, vcpus: int, memory_mib: int = 0) -> t.Dict[str, int]:
     """The fewest NUMA nodes, packages and L3 domains that could hold such a guest on the empty machine."""
-    fewest = {
-        part: _count(vcpus, [len(cpus) for cpus in machine.units[part].values()]) for part in ("numa", "package", "l3")
-    }
+    fewest = {part: _count(vcpus, [len(cpus) for cpus in machine.units[part].values()]) for part in ("numa", "package", "l3")}
     if memory_mib:
         fewest["numa"] = max(fewest["numa"], _count(memory_mib, list(machine.memory_mib.values())))
     return fewest

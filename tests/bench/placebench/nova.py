@@ -45,7 +45,7 @@ def interpreter() -> Path:
     print(f"Making {ENVIRONMENT.name} with nova (once, about two minutes) ...", flush=True)
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
     for command in ([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], pip):
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise Unavailable(f"{ENVIRONMENT.name} could not be made: {last[0]}")
@@ -59,11 +59,9 @@ def churn(stream: Churn) -> Fits:
     work = {
         "cpus": [[cpu, machine.core[cpu], machine.numa[cpu]] for cpu in sorted(machine.cpus)],
         "events": [[event.guest.vmid, 0 if event.departs else event.guest.vcpus] for event in stream.events],
-        "widths": {
-            vcpus: metric.least(machine, vcpus)["numa"] for vcpus in {event.guest.vcpus for event in stream.events}
-        },
+        "widths": {vcpus: metric.least(machine, vcpus)["numa"] for vcpus in {event.guest.vcpus for event in stream.events}},
     }
-    done = subprocess.run([str(interpreter()), str(WORKER)], input=json.dumps(work), capture_output=True, text=True)
+    done = subprocess.run([str(interpreter()), str(WORKER)], input=json.dumps(work), capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"nova's fit ended with: {done.stderr.strip().splitlines()[-1]}")
     answer = json.loads(done.stdout)

@@ -40,9 +40,7 @@ class Optimum:
         return self.cost == self.lower_bound
 
 
-def solve(
-    machine: Machine, guests: t.Sequence[Wanted], known: t.Sequence[Held] = (), seconds: float = 30.0, workers: int = 2
-) -> Optimum:
+def solve(machine: Machine, guests: t.Sequence[Wanted], known: t.Sequence[Held] = (), seconds: float = 30.0, workers: int = 2) -> Optimum:
     """The optimum for `guests` on the empty `machine`; each of the two passes may take `seconds`.
 
     `known` is a placement to beat: where nothing cheaper exists, it is the result. Raises Unsolved.
@@ -142,8 +140,8 @@ class _Model:
         self._beat = beat
         self._model = cp_model.CpModel()
         self._cost: t.List[t.Any] = []
-        self._load: t.List[t.List[t.Any]] = [[] for _ in shape.domains]
-        self._odd: t.List[t.List[t.Any]] = [[] for _ in shape.domains]
+        self._load: t.List[t.List[t.Any]] = [[] for _turn in shape.domains]
+        self._odd: t.List[t.List[t.Any]] = [[] for _turn in shape.domains]
         self._memory: t.Dict[int, t.List[t.Any]] = {node: [] for node in shape.numa_nodes}
         self._local: t.Dict[t.Tuple[int, int], t.Any] = {}
         self._wide: t.List[_Wide] = []
@@ -238,11 +236,11 @@ class _Model:
 
     def _witness(self, solver: cp_model.CpSolver) -> t.Tuple[Held, ...]:
         """A placement with these numbers: whole cores for each part, then what is left of odd parts on shared cores."""
-        parts: t.List[t.List[t.Tuple[int, int]]] = [[] for _ in self._shape.domains]
+        parts: t.List[t.List[t.Tuple[int, int]]] = [[] for _turn in self._shape.domains]
         memories: t.List[t.Dict[int, int]] = []
         for (i, d), number in self._local.items():
             c = self._shape.classes[i]
-            for _ in range(solver.value(number)):
+            for _turn in range(solver.value(number)):
                 parts[d].append((len(memories), c.vcpus))
                 memories.append({self._shape.domains[d].numa: c.memory})
         for wide in self._wide:
@@ -251,7 +249,7 @@ class _Model:
                     if solver.value(vcpus):
                         parts[d].append((len(memories), solver.value(vcpus)))
                 memories.append({node: solver.value(mib) for node, mib in wide.memory.items()})
-        cpus: t.List[t.Set[int]] = [set() for _ in memories]
+        cpus: t.List[t.Set[int]] = [set() for _turn in memories]
         for domain, entries in zip(self._shape.domains, parts):
             _hand_out(domain, entries, cpus)
         return tuple(
@@ -270,9 +268,7 @@ class _Wide:
         model, shape = owner._model, owner._shape
         self.present = model.new_bool_var(f"{name}present")
         self.vcpus = [model.new_int_var(0, min(c.vcpus, d.size), f"{name}v{i}") for i, d in enumerate(shape.domains)]
-        self.memory = {
-            node: model.new_int_var(0, min(c.memory, shape.memory.get(node, 0)), f"{name}m{node}") for node in shape.numa_nodes
-        }
+        self.memory = {node: model.new_int_var(0, min(c.memory, shape.memory.get(node, 0)), f"{name}m{node}") for node in shape.numa_nodes}
         self.position = sum((len(shape.domains) - i) * vcpus for i, vcpus in enumerate(self.vcpus))
         model.add(sum(self.vcpus) == c.vcpus * self.present)
         model.add(sum(self.memory.values()) == c.memory * self.present)
@@ -313,7 +309,7 @@ def _hand_out(domain: _Domain, parts: t.Sequence[t.Tuple[int, int]], cpus: t.Lis
     threads = len(cores[0])
     singles: t.List[int] = []
     for guest, vcpus in parts:
-        for _ in range(vcpus // threads):
+        for _turn in range(vcpus // threads):
             cpus[guest] |= set(cores.pop(0))
         singles += [guest] * (vcpus % threads)
     free = [cpu for core in cores for cpu in core]

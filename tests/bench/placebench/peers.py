@@ -21,7 +21,6 @@ Free = t.AbstractSet[int]
 class Peer(t.Protocol):
     def take(self, free: Free, vcpus: int) -> t.FrozenSet[int]:
         """CPUs for one more guest; the caller knows that enough are free."""
-        ...
 
 
 class FirstFit:

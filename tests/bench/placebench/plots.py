@@ -72,9 +72,9 @@ def time_over_host_size(results: t.Sequence[Placements]) -> str:
     lines: t.Dict[str, t.List[t.Tuple[float, float]]] = defaultdict(list)
     for result in results:
         for name in result.seconds:
-            lines[name].append((len(result.stream.machine.cpus), result.mean(name) * 1e6))
+            lines[name].append((len(result.stream.machine.cpus), result.median(name) * 1e6))
     x = svg.axis("CPUs of the host", [], log=True, ticks=[len(result.stream.machine.cpus) for result in results])
-    y = svg.axis("CPU time of one placement, microseconds", [value for points in lines.values() for _x, value in points], log=True)
+    y = svg.axis("CPU time of one placement (median), microseconds", [value for points in lines.values() for _x, value in points], log=True)
     return svg.chart("Time of one placement near 88 % occupancy", x, y, lines)
 
 

@@ -159,8 +159,8 @@ def _churn_table(measured: Quality) -> str:
 def _time_table(timed: Speed) -> str:
     names = list(timed.by_size[0].seconds)
     rows = [
-        [f"{len(result.stream.machine.cpus)} CPUs, {len(result.stream.machine.units['numa'])} NUMA nodes"]
-        + [f"{result.mean(name) / result.mean(OURS):.2f}" for name in names]
+        [f"{len(result.stream.machine.cpus)} CPUs, NUMA nodes: {len(result.stream.machine.units['numa'])}"]
+        + [f"{result.median(name) / result.median(OURS):.2f}" for name in names]
         for result in timed.by_size
     ]
     return _markdown(["Host", *names], rows)

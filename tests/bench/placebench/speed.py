@@ -104,9 +104,9 @@ def _peer(stream: Churn, name: str) -> t.List[float]:
     return seconds
 
 
-def plan(hosts: int, guests: int) -> Plan:
+def plan(hosts: int, guests: int, weights: t.Sequence[float] = workloads.BATCH_WEIGHTS) -> Plan:
     """`guests` over `hosts` of 256 CPUs and 8 NUMA nodes, at most 88 % full; memory in proportion."""
-    document = _cluster(hosts, guests)
+    document = _cluster(hosts, guests, weights)
     first, cold = _timed_plan(document)
     by_vmid = {guest["vmid"]: guest for guest in document["guests"]}
     for change in first["changes"]:
@@ -128,21 +128,22 @@ def _timed_plan(document: t.Dict[str, t.Any]) -> t.Tuple[t.Dict[str, t.Any], flo
     return made, min(seconds)
 
 
-def _cluster(hosts: int, guests: int) -> t.Dict[str, t.Any]:
+def _cluster(hosts: int, guests: int, weights: t.Sequence[float]) -> t.Dict[str, t.Any]:
     machine = machines.epyc_7742_2s_nps4()
     machine = machine.with_memory(dict.fromkeys(machine.units["numa"], 128 * 1024))
     names = [f"host{i:03d}" for i in range(hosts)]
+    numbers = [guests // hosts + (i < guests % hosts) for i in range(hosts)]
     return {
         "hosts": {name: {**machine.facts(), "node": name} for name in names},
-        "guests": [entry for i, name in enumerate(names) for entry in _guests(name, i, guests // hosts + (i < guests % hosts))],
+        "guests": [entry for i, name in enumerate(names) for entry in _guests(name, i, numbers[i], weights)],
     }
 
 
-def _guests(host: str, index: int, number: int) -> t.Iterator[t.Dict[str, t.Any]]:
+def _guests(host: str, index: int, number: int, weights: t.Sequence[float]) -> t.Iterator[t.Dict[str, t.Any]]:
     rng = random.Random(f"{host} {number}")
     room = 256 * 88 // 100
     for i in range(number):
-        vcpus = min(rng.choices(workloads.SIZES, workloads.BATCH_WEIGHTS)[0], room - (number - i - 1))
+        vcpus = min(rng.choices(workloads.SIZES, weights)[0], room - (number - i - 1))
         room -= vcpus
         memory_mib = vcpus * 3 * 1024
         yield {
@@ -166,13 +167,13 @@ def measure(quick: bool, with_nova: bool) -> Speed:
     sizes = (machines.epyc_9354_nps4(), machines.epyc_7742_nps1(), machines.epyc_7742_2s_nps4(), _double())
     by_size = [placements(machine, events, with_nova) for machine in sizes]
     plan(1, 20)  # what is done once, as imports and tables, is not measured
-    guests = (250, 1000) if quick else (250, 500, 1000, 2000)
+    guests = (250, 1500) if quick else (250, 500, 1000, 1500)
     return Speed(
         single=by_size[2],
         by_size=by_size,
         whole=plan(32, 1000),
-        by_guests=[plan(32, number) for number in guests],
-        by_hosts=[plan(number, number * 30) for number in ((4, 32) if quick else (4, 8, 16, 32))],
+        by_guests=[plan(32, number, workloads.CHURN_WEIGHTS) for number in guests],
+        by_hosts=[plan(number, number * 31) for number in ((4, 32) if quick else (4, 8, 16, 32))],
     )
 
 

@@ -89,7 +89,7 @@ def _grid(x: Axis, y: Axis) -> t.Iterator[str]:
 
 
 def _line(number: int, name: str, points: Points, x: Axis, y: Axis) -> t.Iterator[str]:
-    colour, width = COLOURS[number % len(COLOURS)], 3 if number == 0 else 1.6
+    colour, width = COLOURS[number % len(COLOURS)], 3 if number == 0 else 1.8
     places = [(_across(x, px), _down(y, py)) for px, py in points]
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
     yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>'

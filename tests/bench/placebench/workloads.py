@@ -115,9 +115,7 @@ def _recorded_batch(name: str, entry: t.Mapping[str, t.Any], hosts: t.Mapping[st
     machine = hosts[entry["host"]]
     if "numa_memory" in entry:
         machine = machine.with_memory({int(node): gib * MIB_PER_GIB for node, gib in entry["numa_memory"].items()})
-    guests = tuple(
-        Wanted(100 + i, guest["vcpus"], guest.get("memory", 0) * MIB_PER_GIB) for i, guest in enumerate(entry["guests"])
-    )
+    guests = tuple(Wanted(100 + i, guest["vcpus"], guest.get("memory", 0) * MIB_PER_GIB) for i, guest in enumerate(entry["guests"]))
     return Batch(name, machine, guests, entry["best_cost"], entry["proven"], entry["lower_bound"], entry.get("peers", {}))
 
 
@@ -143,9 +141,7 @@ def memory(machine: Machine, number: int, used: float, seed: int) -> Batch:
     """The same with memory: 85 % of the CPUs, and NUMA nodes just so large that the guests use up `used` of them."""
     rng = random.Random(f"memory {machine.name} {number} {used} {seed}")
     sizes = _sizes(rng, number, int(len(machine.cpus) * 0.85), BATCH_WEIGHTS)
-    guests = tuple(
-        Wanted(100 + i, vcpus, vcpus * rng.choice((1, 2, 4, 4, 8, 8)) * MIB_PER_GIB) for i, vcpus in enumerate(sizes)
-    )
+    guests = tuple(Wanted(100 + i, vcpus, vcpus * rng.choice((1, 2, 4, 4, 8, 8)) * MIB_PER_GIB) for i, vcpus in enumerate(sizes))
     nodes = sorted(machine.units["numa"])
     total = sum(guest.memory_mib for guest in guests) // MIB_PER_GIB
     per_node = -(-int(total / used + 1) // len(nodes)) * MIB_PER_GIB
@@ -158,7 +154,7 @@ def _sizes(rng: random.Random, number: int, vcpus: int, weights: t.Sequence[floa
     while sum(sizes) > vcpus:
         largest = sizes.index(max(sizes))
         sizes[largest] = SIZES[max(0, SIZES.index(sizes[largest]) - 1)]
-    for _ in range(1000):
+    for _turn in range(1000):
         i = rng.randrange(number)
         step = min(SIZES.index(sizes[i]) + 1, len(SIZES) - 1)
         if sum(sizes) - sizes[i] + SIZES[step] <= vcpus:
