@@ -9,8 +9,8 @@ fills its key `capacity`; whoever draws a report needs to know one shape only.
 
     schema: 1, cluster (name or null), gathered_at, plan_id, created_at (of the plan), headline: [sentence, ...],
     figures: [{label, value, unit}], totals: {hosts, guests, cpus: {state: n}, memory: {...}, findings},
-    hosts: [see below], guests: [see below], unread: [{name, reason, guests}], plan: {summary, warnings, refused, skipped} or null,
-    capacity: null
+    hosts: [see below], guests: [see below], unread: [{name, reason, guests}],
+    plan: {summary, warnings, refused, skipped, requests} or null, capacity: null
     host:  name, model, architecture, counts: {cpus, cores, l3_domains, numa_nodes, packages}, core_types, now: occupancy,
            planned: occupancy or null, changed: [vmids], findings: [{number, kind, severity, title, text, vmids, cpus}],
            map: [{package, cpus, numa_nodes: [{id, cpus, zones: [{l3, cpus, cores: [cpulist]}]}]}] (package null: NUMA nodes without CPUs)
@@ -123,4 +123,5 @@ def _plan(plan: t.Mapping[str, t.Any], snapshot: Snapshot, reports: t.Sequence[H
         "warnings": outdated + [w for w in map(str, plan["warnings"]) if w not in said and not w.startswith(tuple(openings))],
         "refused": list(plan["refused"]),
         "skipped": list(plan.get("skipped") or []),
+        "requests": list(plan.get("requests") or []),
     }

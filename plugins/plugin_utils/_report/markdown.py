@@ -35,6 +35,7 @@ def markdown(model: Document) -> str:
         _hosts(model),
         *_unread(model),
         *_warnings(model),
+        *_requests(model),
     ]
     for host in model["hosts"]:
         blocks += _host(host, [guest for guest in model["guests"] if guest["host"] == host["name"] and guest["now"]])
@@ -82,6 +83,15 @@ def _unread(model: Document) -> t.List[str]:
 def _warnings(model: Document) -> t.List[str]:
     lines = [f"- {plain(warning)}" for warning in (model["plan"] or {}).get("warnings", [])]
     return ["### The plan warns", "\n".join(lines)] if lines else []
+
+
+def _requests(model: Document) -> t.List[str]:
+    requests = (model["plan"] or {}).get("requests") or []
+    rows = [
+        [f"{plain(r['name'])} {r['number']}", plain(r["class"]), plain(r["node"] or "none"), plain(r["cpus"]), plain(r["reason"])]
+        for r in requests
+    ]
+    return ["### Guests to be created", table(["Guest", "Class", "Host", "CPUs", "Reason"], rows)] if rows else []
 
 
 def _host(host: Document, guests: t.Sequence[Document]) -> t.List[str]:

@@ -20,7 +20,7 @@ import jinja2
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.wording import plural
 from markupsafe import Markup
 
-from .figures import dotted, gib, moment, processor
+from .figures import breakable, dotted, gib, moment, processor
 from .host_page import HostPage, host_page
 from .small import mini_map
 from .view import CSS, HostView, host_views
@@ -90,6 +90,7 @@ def page(model: Document) -> str:
         unread_guests=[guest for guest in model["guests"] if guest["state"] == "unread"],
         plural=plural,
         gib=gib,
+        breakable=breakable,
     )
 
 

@@ -244,6 +244,18 @@ def test_the_plan_is_drawn_beside_what_is(messy, page):
     assert [row.attributes["data-g"] for row in rows] == [str(g["vmid"]) for g in messy["guests"] if g["state"] == "changes"]
 
 
+def test_guests_to_be_created_are_listed_with_their_places():
+    policy = {
+        **report_cluster.POLICY,
+        "requests": [{"name": "<new>", "vcpus": 4, "memory_mib": 4096}, {"name": "huge", "vcpus": 99, "memory_mib": 1}],
+    }
+    model = model_of(snapshot([epyc_9354()], []), policy)
+    rows = [e.text for e in read_page(render(model, "html")) if e.tag == "tr" and e.inside("changes")]
+    assert rows[1].startswith("<new> 1dedicatedpve1")
+    assert rows[2].startswith("huge 1dedicatednone")
+    assert "| &lt;new&gt; 1 | dedicated | pve1 | " in render(model, "markdown")
+
+
 def test_findings_carry_one_number_on_the_map_in_the_list_and_in_the_table(page):
     elements = read_page(page)
     first = next(e for e in elements if e.tag == "li" and e.inside("findings"))
