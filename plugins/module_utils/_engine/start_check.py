@@ -53,19 +53,28 @@ def start_errors(info: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> t
     Judged is what the next start uses, pending changes included. Where the guest lacks vcpus, memory_mib or node, its
     config and the host stand in. Raises FactsError.
     """
+    for what, given, source in (("guest", info, "an entry of guest_info's guests"), ("host", facts, "the fact corepin_host")):
+        if not isinstance(given, t.Mapping):
+            raise FactsError(f"The {what} {given!r} is no dictionary; give {source}.")
     host = Host.from_facts(facts)
     return [finding.as_dict() for finding in findings(Guest.from_info(_completed(info, host)), host)]
 
 
 def _completed(info: t.Mapping[str, t.Any], host: Host) -> t.Mapping[str, t.Any]:
-    if not isinstance(info, t.Mapping):
-        raise FactsError(f"The guest {info!r} is no dictionary; give one entry of the guests that corepin.proxmox.guest_info returns.")
-    config = apply_pending(info.get("config") or {}, info.get("pending") or {})
-    defaults: t.Dict[str, t.Any] = {"vmid": 0, "node": host.node, "name": config.get("name"), "tags": split_tags(config.get("tags"))}
-    if info.get("vcpus") is None:
-        defaults["vcpus"] = config_vcpus(config)
-    if info.get("memory_mib") is None:
-        defaults["memory_mib"] = config_memory_mib(config)
+    try:
+        config = apply_pending(info.get("config") or {}, info.get("pending") or {})
+        defaults = {
+            "vmid": 0,
+            "node": host.node,
+            "name": config.get("name"),
+            "tags": split_tags(config.get("tags")),
+            "vcpus": config_vcpus(config) if info.get("vcpus") is None else None,
+            "memory_mib": config_memory_mib(config) if info.get("memory_mib") is None else None,
+        }
+    except (AttributeError, TypeError, ValueError) as e:
+        raise FactsError(
+            f"The config of guest {info.get('vmid')!r} cannot be read ({e}); gather the guests again with corepin.proxmox.guest_info."
+        ) from e
     return {**defaults, **{key: value for key, value in info.items() if value is not None}}
 
 
