@@ -15,6 +15,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset imp
     parse_ordered,
 )
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import FactsError, PolicyError
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.guest import Guest, apply_pending
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.ledger import reserved_cpus
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
@@ -351,9 +352,7 @@ def test_planning_what_is_applied_changes_nothing(case):
 def _with_config(result, guests):
     applied = []
     for info in guests:
-        config = {} if info.get("affinity") is None else {"affinity": info["affinity"]}
         change = change_of(result, info["vmid"])
-        config.update(change["after"] if change else {})
-        config = {key: value for key, value in config.items() if value is not None}
-        applied.append({**{k: v for k, v in info.items() if k != "affinity"}, "config": config})
+        config = apply_pending(Guest.from_info(info).next_config, change["after"] if change else {})
+        applied.append({**{k: v for k, v in info.items() if k != "affinity"}, "config": config, "pending": {}})
     return applied
