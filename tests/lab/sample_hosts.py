@@ -127,7 +127,31 @@ def snapshots(draw: t.Callable[..., t.Any]) -> t.Tuple[Facts, Facts]:
 
 
 def _held(draw: t.Callable[..., t.Any]) -> Facts:
-    """Sometimes an affinity that somebody set by hand."""
+    """Sometimes an affinity that somebody set by hand, sometimes keys that keep a guest from starting."""
     affinity = draw(st.one_of(st.none(), st.none(), st.sampled_from(["0", "0-3", "2-4", "1,3,5", "0, 1", "0-0", "8-11", "900"])))
     status = draw(st.sampled_from(["running", "stopped"]))
-    return {"status": status} if affinity is None else {"status": status, "affinity": affinity}
+    held = {"status": status} if affinity is None else {"status": status, "affinity": affinity}
+    config, pending = draw(st.one_of(st.just(({}, {})), st.tuples(_ODD_KEYS, _ODD_KEYS)))
+    if config or pending:
+        held["config"] = {**config, **({} if affinity is None else {"affinity": affinity}), "name": "odd"}
+        held["pending"] = pending
+    return held
+
+
+_ODD_CELLS = st.sampled_from(
+    ["cpus=0,memory=16", "cpus=0", "cpus=0,hostnodes=0,memory=64,policy=bind", "cpus=0,hostnodes=9,memory=64", "1"]
+)
+_ODD_KEYS = st.fixed_dictionaries(
+    {},
+    optional={
+        "numa": st.sampled_from(["0", "1"]),
+        "numa0": _ODD_CELLS,
+        "numa3": _ODD_CELLS,
+        "hotplug": st.sampled_from(["1", "disk", "memory", "network,memory"]),
+        "hugepages": st.sampled_from(["any", "2", "1024"]),
+        "sockets": st.just("1"),
+        "vcpus": st.sampled_from(["1", "99"]),
+        "cpu": st.sampled_from(["host", "x86-64-v2-AES"]),
+        "kvm": st.sampled_from(["0", "1"]),
+    },
+)
