@@ -129,7 +129,7 @@ def big_snapshot(hosts: int = 32, model: str = "epyc-7742-2s-nps4", seed: int = 
                     vmid, f"{dice.choice(('web', 'db', 'mq', 'etl', 'cache'))}-{vmid}", node, size, 2 * size, tag, affinity=",".join(share)
                 )
             )
-        for _ in range(8):
+        for _turn in range(8):
             vmid += 1
             guests.append(guest(vmid, f"office-{vmid}", node, 4, 8, dice.choice(("office", "office", "build"))))
         if number % 4 == 0:
