@@ -45,7 +45,8 @@ def unpacked(archive: Path, folders: t.Tuple[str, ...] = ("",)) -> t.Iterator[Pa
             members = [member for member in tar if member.name.split("/", 1)[-1].startswith(folders)]
             options: t.Dict[str, t.Any] = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
             tar.extractall(directory, members, **options)
-        yield next(Path(directory).iterdir())
+        (top,) = Path(directory).iterdir()
+        yield top
 
 
 def compare(capture: str, root: Path, answers: t.Mapping[str, t.Optional[Levels]]) -> Row:

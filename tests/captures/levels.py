@@ -76,7 +76,7 @@ def differences(ours: Levels, theirs: Levels) -> t.Dict[str, t.Optional[str]]:
         if isinstance(other, int):
             result[level] = None if len(mine) == other else f"we say {len(mine)}, they say {other}"
         elif mine is not None and other is not None:
-            result[level] = None if mine == other else f"we say {_only(mine, other)}, they say {_only(other, mine)}"
+            result[level] = None if mine == other else f"we say {_only(mine, other)}, they say {_only(mine=other, other=mine)}"
     return result
 
 

@@ -10,8 +10,8 @@ import re
 import shutil
 import subprocess
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 from levels import CpuSet, Levels, Partition, cpu_set, grouped, partition
 

@@ -193,7 +193,7 @@ def _add_guest(cluster: Cluster, entry: t.Mapping[str, t.Any]) -> None:
 def _config(entry: t.Mapping[str, t.Any]) -> ConfigFile:
     config = ConfigFile()
     stored = dict(entry.get("config") or {})
-    config.lxc = [(key, value) for key, value in list(stored.pop("lxc", [])) + list(entry.get("lxc") or [])]
+    config.lxc = [*stored.pop("lxc", []), *(entry.get("lxc") or [])]
     config.main = {key: _as_text(value) for key, value in stored.items()}
     for key, value in (entry.get("pending") or {}).items():
         if value is None:

@@ -29,7 +29,7 @@ def ansible(command: str, *arguments: str, **environment: str) -> subprocess.Com
     local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={interpreter}"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PROXMOX_")}
     env.update(ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_DEPRECATION_WARNINGS="0", LC_ALL="C.UTF-8", **environment)
-    return subprocess.run([BIN / command, *local, *arguments], capture_output=True, text=True, env=env, timeout=120)
+    return subprocess.run([BIN / command, *local, *arguments], capture_output=True, text=True, env=env, timeout=120, check=False)
 
 
 def call(module: str, options: t.Mapping[str, t.Any], *arguments: str, **environment: str) -> dict[str, t.Any]:

@@ -48,7 +48,7 @@ class Host:
 
     def __call__(self, command: str) -> tuple[int, str, str]:
         path = f"{self.view.bin}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(["sh", "-c", command], env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        done = subprocess.run(["sh", "-c", command], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     def json(self, command: str) -> t.Any:

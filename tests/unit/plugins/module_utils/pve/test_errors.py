@@ -37,7 +37,7 @@ CASES: t.List[t.Tuple[str, t.Optional[int], t.Type[errors.PveError], str]] = [
 @pytest.mark.parametrize(("words", "status", "kind", "named"), CASES)
 def test_kind_and_sentence(words: str, status: t.Optional[int], kind: t.Type[errors.PveError], named: str) -> None:
     failure = errors.refusal(words, "PUT /nodes/pve1/qemu/100/config", status)
-    assert type(failure) is kind
+    assert failure.__class__ is kind
     assert named in str(failure)
     assert "\n" not in str(failure)
     assert str(failure).endswith(".")
