@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
-from . import metric, svg
+from . import svg
 from .quality import GREEDY, OURS, OURS_REPACK, ChurnResult, Quality
 from .speed import Placements, Plan, Speed
 
@@ -31,11 +31,11 @@ def gap_over_occupancy(results: t.Sequence[ChurnResult]) -> str:
     """The mean cost of each contender by occupancy of the host, above what the guests cost at least; logarithmic."""
     sums: t.Dict[str, t.Dict[int, t.List[float]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
-        least = _least_costs(result)
+        floors = result.floors
         for name, run in result.runs.items():
             if name == GREEDY:
                 continue
-            for sample, floor in zip(run.samples, least):
+            for sample, floor in zip(run.samples, floors):
                 sums[name][round(sample.occupancy / BIN)].append(sample.cost - floor)
     samples = sum(map(len, sums[OURS].values()))
     enough = [b for b, gaps in sums[OURS].items() if len(gaps) >= RARE * samples]
@@ -52,20 +52,6 @@ def gap_over_occupancy(results: t.Sequence[ChurnResult]) -> str:
 def _mean(gaps: t.Mapping[int, t.Sequence[float]], bins: t.Iterable[int]) -> float:
     values = [gap for b in bins for gap in gaps.get(b, ())]
     return sum(values) / max(1, len(values))
-
-
-def _least_costs(result: ChurnResult) -> t.List[int]:
-    """What the guests that are there cost at least, at each sampled moment."""
-    present: t.Dict[int, int] = {}
-    floors = []
-    for index, event in enumerate(result.stream.events):
-        if event.departs:
-            del present[event.guest.vmid]
-        else:
-            present[event.guest.vmid] = event.guest.vcpus
-        if result.stream.sampled(index):
-            floors.append(metric.least_cost(result.stream.machine, present.values()))
-    return floors
 
 
 def time_over_host_size(results: t.Sequence[Placements]) -> str:

@@ -59,6 +59,25 @@ class ChurnResult:
         """A contender's time-mean cost over the best peer's."""
         return self.means[name] / self.means[self.best_peer]
 
+    @property
+    def floors(self) -> t.List[int]:
+        """What the guests that are there cost at least, however they lie, at each sampled moment."""
+        present: t.Dict[int, int] = {}
+        floors = []
+        for index, event in enumerate(self.stream.events):
+            if event.departs:
+                del present[event.guest.vmid]
+            else:
+                present[event.guest.vmid] = event.guest.vcpus
+            if self.stream.sampled(index):
+                floors.append(metric.least_cost(self.stream.machine, present.values()))
+        return floors
+
+    @property
+    def floor_ratio(self) -> float:
+        """The least possible time-mean cost over the best peer's."""
+        return sum(self.floors) / len(self.floors) / self.means[self.best_peer]
+
 
 @dataclass
 class Quality:
