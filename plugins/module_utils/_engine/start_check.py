@@ -18,7 +18,7 @@ from . import start_rules_cpus as cpus
 from . import start_rules_hugepages as hugepages
 from . import start_rules_memory as memory
 from .errors import FactsError
-from .guest import Config, Guest, apply_pending, config_memory_mib, config_vcpus, describes_host, split_tags, truthy
+from .guest import Guest, apply_pending, config_memory_mib, config_vcpus, describes_host, split_tags, truthy
 from .start_case import Finding, Findings, StartCase
 from .topology import Host
 
@@ -44,7 +44,8 @@ _QUIET: t.Tuple[Rule, ...] = (
     cpus.affinity_zero,
     cpus.affinity_on_isolated_cpus,
 )
-_RULES = {"qemu": _PVE + _TASKSET_AND_QEMU + _QUIET, "lxc": (cpus.container_cpuset,)}
+_FATAL_RULES: t.Dict[str, t.Tuple[Rule, ...]] = {"qemu": _PVE + _TASKSET_AND_QEMU, "lxc": (cpus.container_cpuset,)}
+_RULES = {**_FATAL_RULES, "qemu": _FATAL_RULES["qemu"] + _QUIET}
 
 
 def start_errors(info: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> t.List[t.Dict[str, t.Any]]:
@@ -78,17 +79,28 @@ def _completed(info: t.Mapping[str, t.Any], host: Host) -> t.Mapping[str, t.Any]
     return {**defaults, **{key: value for key, value in info.items() if value is not None}}
 
 
-def findings(guest: Guest, host: Host, config: t.Optional[Config] = None) -> t.List[Finding]:
-    """What a start of `guest` on `host` breaks, with its own next config or with another that it would get."""
+def findings(guest: Guest, host: Host) -> t.List[Finding]:
+    """What a start of `guest` on `host` with its next config breaks."""
+    return list(_found(guest, host, guest.next_config, _RULES))
+
+
+def first_fatal(guest: Guest, host: Host, wanted: t.Mapping[str, t.Optional[str]]) -> t.Optional[Finding]:
+    """What makes a start fail once `wanted` is written over the guest's config (None = key deleted); None where it starts."""
+    found = _found(guest, host, apply_pending(guest.next_config, wanted), _FATAL_RULES)
+    return next((finding for finding in found if finding.fatal), None)
+
+
+def _found(guest: Guest, host: Host, config: t.Dict[str, str], rules: t.Mapping[str, t.Sequence[Rule]]) -> Findings:
     if describes_host(guest):
-        return []
-    present = guest.next_config if config is None else dict(config)
-    if guest.template or truthy(present.get("template")):
-        return [_template(guest)]
-    if guest.hugepages and "hugepages" not in {**guest.config, **guest.pending}:
-        present.setdefault("hugepages", guest.hugepages)
-    case = StartCase(guest, host, present)
-    return [finding for rule in _RULES.get(guest.type, ()) for finding in rule(case)]
+        return
+    if guest.template or truthy(config.get("template")):
+        yield _template(guest)
+        return
+    if guest.hugepages and "hugepages" not in guest.config and "hugepages" not in guest.pending:
+        config.setdefault("hugepages", guest.hugepages)
+    case = StartCase(guest, host, config)
+    for rule in rules.get(guest.type, ()):
+        yield from rule(case)
 
 
 def _template(guest: Guest) -> Finding:
@@ -98,9 +110,3 @@ def _template(guest: Guest) -> Finding:
         f"you can't start a {kind} if it's a template",
         "Clone the template and start the clone; for the template itself PVE ignores affinity and NUMA cells.",
     )
-
-
-def first_fatal(guest: Guest, host: Host, wanted: t.Mapping[str, t.Optional[str]]) -> t.Optional[Finding]:
-    """What makes a start fail once `wanted` is written over the guest's config (None = key deleted); None where it starts."""
-    config = apply_pending(guest.next_config, wanted)
-    return next((finding for finding in findings(guest, host, config) if finding.fatal), None)

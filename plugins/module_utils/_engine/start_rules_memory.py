@@ -188,8 +188,9 @@ def _memory_errors(case: StartCase, n: int, cell: t.Mapping[str, str]) -> Findin
             f"numa{n} of {case.guest.label} has the memory {cell['memory']}, which QEMU refuses.",
             f"Give numa{n} its part of the memory, in MiB.",
         )
-    bound = [node for node in case.host.numa_nodes if names(cell.get("hostnodes"), node.id)]
-    if bound and all(node.memory_mib == 0 for node in bound):
+    hostnodes = cell.get("hostnodes")
+    without = [node for node in case.host.numa_nodes if node.memory_mib == 0 and names(hostnodes, node.id)]
+    if without and not any(node.memory_mib != 0 and names(hostnodes, node.id) for node in case.host.numa_nodes):
         yield Finding(
             "hostnode_without_memory",
             "cannot bind memory to host NUMA nodes: Invalid argument",
