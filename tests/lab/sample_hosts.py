@@ -9,11 +9,20 @@ Linux may report: split or adjacent siblings, uneven cores, NUMA nodes without C
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 Facts = t.Dict[str, t.Any]
+
+
+def examples(daily: int, long: int) -> settings:
+    """How many cases a property is tried on: `long` in the long run, few where the tests run once more per Python."""
+    if os.environ.get("COREPIN_LONG") == "1":
+        return settings(max_examples=long)
+    return settings(max_examples=10 if "ansible_forked" in os.environ.get("PYTEST_PLUGINS", "") else daily)
 
 
 def cpulist(cpus: t.Iterable[int]) -> str:

@@ -156,6 +156,7 @@ def test_a_refusal_says_the_numbers(available, vcpus, words):
         take_cpus(EPYC, available, Demand(vcpus))
 
 
+@sample_hosts.examples(200, 5000)
 @given(sample_hosts.hosts(), st.integers(1, 20), st.sampled_from(["pack", "spread", "require"]), st.booleans(), st.data())
 def test_what_is_taken_is_free_and_complete(facts, vcpus, siblings, isolated, data):
     host = Host.from_facts(facts)
@@ -173,6 +174,7 @@ def test_what_is_taken_is_free_and_complete(facts, vcpus, siblings, isolated, da
         assert all(count(core & choice.mask) <= 1 for core in host.cores)
 
 
+@sample_hosts.examples(200, 5000)
 @given(sample_hosts.hosts(), st.integers(1, 12))
 def test_no_border_is_crossed_that_could_have_been_kept(facts, vcpus):
     host = Host.from_facts(facts)

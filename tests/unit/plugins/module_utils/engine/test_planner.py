@@ -21,8 +21,8 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan impor
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
-from hypothesis import given, settings
-from sample_hosts import epyc_9354, guest, snapshot
+from hypothesis import given
+from sample_hosts import epyc_9354, examples, guest, snapshot
 
 EVERYBODY = {"rules": [{"match": {}}]}
 BIND = "policy=bind"
@@ -284,7 +284,7 @@ def test_moves_are_made_only_where_asked(moves, count_of_moves):
     assert bool(document["changes"]) is (moves == 1)
 
 
-@settings(max_examples=300)
+@examples(500, 10000)
 @given(sample_hosts.snapshots())
 def test_no_plan_breaks_a_promise(case):
     document, policy_dict = case
@@ -328,6 +328,7 @@ def _check_memory(result, snapshot_):
         assert mib <= snapshot_.hosts[name].numa_node_by_id[numa_node].memory_mib
 
 
+@examples(100, 2000)
 @given(sample_hosts.snapshots())
 def test_the_order_of_the_input_does_not_matter(case):
     document, policy = case
@@ -337,7 +338,7 @@ def test_the_order_of_the_input_does_not_matter(case):
     assert place(Snapshot.from_dict(shuffled), Policy.from_dict(policy)) == first
 
 
-@settings(max_examples=150)
+@examples(100, 2000)
 @given(sample_hosts.snapshots())
 def test_planning_what_is_applied_changes_nothing(case):
     document, policy = case
