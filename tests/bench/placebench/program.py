@@ -46,7 +46,7 @@ def _nova() -> t.Tuple[bool, t.List[str]]:
 
 def _quality(quick: bool, with_nova: bool) -> Quality:
     measured = Quality()
-    optimum = quality.exact_optimum(1.0 if quick else 10.0)
+    optimum = quality.exact_optimum(1.0 if quick else 5.0)
     if optimum is None:
         measured.notes.append("the exact optimum is left out: OR-Tools is not installed (requirements/bench.txt)")
     find = optimum or quality.no_optimum
