@@ -101,10 +101,10 @@ class World:
         return {vmid: guest.text for vmid, guest in self.lab.cluster.guests.items()}
 
 
-def description(affinities: t.Mapping[int, str] = {}, **changes: t.Any) -> dict[str, t.Any]:
+def description(affinities: t.Optional[t.Mapping[int, str]] = None, **changes: t.Any) -> dict[str, t.Any]:
     """The cluster with other affinities of guests, and some keys replaced."""
     described = {**copy.deepcopy(DESCRIPTION), **changes}
     for guest in described["guests"]:
-        if guest["vmid"] in affinities:
+        if affinities and guest["vmid"] in affinities:
             guest["config"]["affinity"] = affinities[guest["vmid"]]
     return described
