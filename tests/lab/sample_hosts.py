@@ -158,7 +158,6 @@ _ODD_KEYS = st.fixed_dictionaries(
         "numa3": _ODD_CELLS,
         "hotplug": st.sampled_from(["1", "disk", "memory", "network,memory"]),
         "hugepages": st.sampled_from(["any", "2", "1024"]),
-        "sockets": st.just("1"),
         "vcpus": st.sampled_from(["1", "99"]),
         "cpu": st.sampled_from(["host", "x86-64-v2-AES"]),
         "kvm": st.sampled_from(["0", "1"]),

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import sample_hosts
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.guest import Guest, apply_pending
@@ -14,11 +12,11 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner im
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.start_check import start_errors
-from hypothesis import given, settings
-from sample_hosts import epyc_9354, guest, snapshot
+from hypothesis import given
+from sample_hosts import epyc_9354, examples, guest, snapshot
 
-SNAPSHOTS = 10000 if os.environ.get("COREPIN_LONG") == "1" else 500
-QUIET_ANYWAY = {"numa_off", "cell_dropped", "hugepages_room"}
+# Findings about keys without effect, where none is what the plan wants: such keys are left as they are.
+WITHOUT_EFFECT = {"numa_off", "cell_dropped"}
 
 
 def plan(info, **rule):
@@ -84,7 +82,7 @@ def test_a_message_names_the_fix():
     )
 
 
-@settings(max_examples=SNAPSHOTS)
+@examples(500, 10000)
 @given(sample_hosts.snapshots())
 def test_no_plan_contains_a_placement_with_a_finding(case):
     document, policy = case
@@ -97,7 +95,7 @@ def test_no_plan_contains_a_placement_with_a_finding(case):
         written = apply_pending(Guest.from_info(info).next_config, change["after"])
         planned = {**info, "affinity": None, "config": {"name": "x", **written}, "pending": {}}
         found = start_errors(planned, document["hosts"][placement["node"]])
-        assert {finding["rule"] for finding in found} <= QUIET_ANYWAY, found
-        assert not any(finding["fatal"] for finding in found)
+        harmless = WITHOUT_EFFECT | ({"affinity_zero"} if placement["class"] == "shared" else set())
+        assert {finding["rule"] for finding in found} <= harmless, found
     refused = {entry["vmid"] for entry in result["refused"]}
     assert not refused & ({placement["vmid"] for placement in result["placements"]} | set(changes))
