@@ -212,7 +212,7 @@ def _ways(demand: Demand) -> t.Tuple[str, ...]:
     """The ways to take CPUs, in order of preference."""
     if demand.isolated:
         return ("isolate",)
-    return {"pack": ("pack",), "require": ("require",), "spread": ("one_each", "pack")}[demand.siblings]
+    return {"pack": ("pack",), "require": ("require",), "spread": ("one_each", "spread")}[demand.siblings]
 
 
 def _allowed(room: Room, demand: Demand) -> t.List[int]:
@@ -235,7 +235,7 @@ def _allowed(room: Room, demand: Demand) -> t.List[int]:
 
 def _choices(room: Room, demand: Demand, nodes: t.Sequence[_NodeRoom], number: int, way: str) -> t.Iterator[Choice]:
     for chosen in _node_sets(room.host, nodes, number, demand):
-        for picks in _picks(chosen, demand):
+        for picks in _picks(chosen, demand, way):
             choice = _finish(room, demand, chosen, picks, way)
             if choice:
                 yield choice
@@ -307,8 +307,11 @@ def _by_id(nodes: t.Iterable[_NodeRoom]) -> t.Tuple[_NodeRoom, ...]:
     return tuple(sorted(nodes, key=lambda node: node.numa_node.id))
 
 
-def _picks(nodes: t.Sequence[_NodeRoom], demand: Demand) -> t.Iterator[_Picks]:
+def _picks(nodes: t.Sequence[_NodeRoom], demand: Demand, way: str) -> t.Iterator[_Picks]:
     """Ways to spread the vCPUs over zones of `nodes`, each NUMA node that has CPUs taking part where it can."""
+    if way == "spread":
+        yield from _over_all_cores([zone for node in nodes for zone in node.zones], demand.vcpus)
+        return
     with_cpus = [node for node in nodes if node.zones]
     if len(with_cpus) == 1:
         yield from _fill(with_cpus[0].zones, demand.vcpus)
@@ -375,6 +378,18 @@ def _fill(zones: t.Sequence[_ZoneRoom], vcpus: int) -> t.Iterator[_Picks]:
             if last.capacity > left and kind not in seen:
                 seen.add(kind)
                 yield tuple((zone, zone.capacity - left if zone is last else zone.capacity) for zone in chosen)
+
+
+def _over_all_cores(zones: t.Sequence[_ZoneRoom], vcpus: int) -> t.Iterator[_Picks]:
+    """One vCPU on each core of `zones`, and those that are left on second threads, zone by zone."""
+    counts = [min(cores.capacity(zone.zone, zone.free, "one_each"), zone.capacity) for zone in zones]
+    left = vcpus - sum(counts)
+    for i, zone in enumerate(zones):
+        more = min(max(0, left), zone.capacity - counts[i])
+        counts[i] += more
+        left -= more
+    if left == 0:
+        yield tuple((zone, number) for zone, number in zip(zones, counts))
 
 
 def _distinct(zones: t.Iterable[_ZoneRoom]) -> t.Iterator[_ZoneRoom]:

@@ -18,8 +18,8 @@ from .cpuset import count, cpus_of, lowest
 from .topology import Zone
 
 # What a way of taking CPUs does with a core. `pack` and `require` come from the sibling policies, `isolate` from the
-# class isolated, `one_each` from the policy spread.
-WAYS = ("pack", "require", "one_each", "isolate")
+# class isolated, `one_each` from the policy spread while cores last, `spread` when they do not.
+WAYS = ("pack", "require", "one_each", "spread", "isolate")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Taken:
 
 def capacity(zone: Zone, free: int, way: str) -> int:
     """How many vCPUs `zone` can take when `free` CPUs may be given."""
-    if way == "pack":
+    if way in ("pack", "spread"):
         return count(zone.cpus & free)
     if way == "one_each":
         return sum(1 for core in zone.cores if core & free)
@@ -46,6 +46,8 @@ def take(zone: Zone, free: int, vcpus: int, way: str) -> t.Optional[Taken]:
         return _take_isolated(zone, free, vcpus)
     if way == "one_each":
         return _take_one_each(zone, free, vcpus)
+    if way == "spread":
+        return _take_spread(zone, free, vcpus)
     return _take_packed(zone, free, vcpus, whole_only=way == "require")
 
 
@@ -65,6 +67,18 @@ def _take_one_each(zone: Zone, free: int, vcpus: int) -> t.Optional[Taken]:
     if len(usable) < vcpus:
         return None
     return Taken(tuple(sorted(lowest(core & free) for core in usable[:vcpus])))
+
+
+def _take_spread(zone: Zone, free: int, vcpus: int) -> t.Optional[Taken]:
+    """One thread of every core, then second threads, and so on: the first ones come first in vCPU order."""
+    taken: t.List[int] = []
+    left = free
+    while len(taken) < vcpus and zone.cpus & left:
+        got = _take_one_each(zone, left, min(vcpus - len(taken), capacity(zone, left, "one_each")))
+        taken.extend(got.cpus if got else ())
+        for cpu in got.cpus if got else ():
+            left &= ~(1 << cpu)
+    return Taken(tuple(taken)) if len(taken) == vcpus else None
 
 
 def _take_packed(zone: Zone, free: int, vcpus: int, whole_only: bool) -> t.Optional[Taken]:

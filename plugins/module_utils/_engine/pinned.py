@@ -26,8 +26,8 @@ from .repack import Move, Step, best_steps
 from .repair import arrange
 from .topology import Host
 
-# Trials of the search for better arrangements: in all, and at least for each host.
-TRIALS, MIN_TRIALS = 12000, 300
+# Trials of the search for better arrangements: in all, at least for each host, and at most for each pair of guests.
+TRIALS, MIN_TRIALS, TRIALS_PER_PAIR = 12000, 300, 10
 
 # How many re-placements `repack: suggest` lists at most.
 SUGGESTIONS = 5
@@ -40,7 +40,8 @@ def arrange_pinned(board: Board, pairs: t.Sequence[ManagedGuest]) -> None:
         by_host.setdefault(guest.node, []).append((guest, rule))
     arrangements = {name: _arrangement(board, board.ledgers[name], by_host[name]) for name in sorted(by_host)}
     for arrangement in arrangements.values():
-        arrange(arrangement, max(MIN_TRIALS, TRIALS // len(arrangements)))
+        waiting = len(arrangement.seats) - len(arrangement.fixed)
+        arrange(arrangement, min(TRIALS_PER_PAIR * waiting**2, max(MIN_TRIALS, TRIALS // len(arrangements))))
     _repack(board, arrangements)
     for name, arrangement in arrangements.items():
         for guest, rule in by_host[name]:

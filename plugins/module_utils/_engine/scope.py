@@ -9,6 +9,7 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .board import Board, ManagedGuest
 from .errors import FactsError
@@ -37,8 +38,13 @@ def managed_guests(board: Board) -> t.List[ManagedGuest]:
             board.ledgers[guest.node].hold(guest.vmid, holding)
             board.warnings.extend(warnings)
         else:
-            managed.append((guest, rule))
+            managed.append((guest, _bindable(guest, rule)))
     return managed
+
+
+def _bindable(guest: Guest, rule: Rule) -> Rule:
+    """The rule without binding where the guest's memory is not known (0 MiB): it could not be shared out over cells."""
+    return rule if guest.memory_mib else replace(rule, memory="none")
 
 
 def not_placeable(guest: Guest, rule: Rule) -> t.Optional[str]:

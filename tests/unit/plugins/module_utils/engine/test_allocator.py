@@ -96,6 +96,11 @@ def test_spread_takes_one_thread_per_core_while_cores_last():
     assert mask_of(sixteen) == EPYC.numa_nodes[1].cpus
 
 
+def test_spread_uses_every_core_before_a_second_thread():
+    seven_cores = parse_cpulist("1-7,33-39")
+    assert take_cpus(EPYC, seven_cores, Demand(8, siblings="spread")) == [1, 2, 3, 33, 4, 5, 6, 7]
+
+
 def test_require_takes_whole_cores_or_nothing():
     assert take_cpus(EPYC, without("0"), Demand(4, siblings="require")) == [1, 33, 2, 34]
     with pytest.raises(PlacementError) as error:

@@ -100,6 +100,12 @@ def test_a_guest_without_room_is_refused_with_the_reason():
     assert document["score"]["after"]["unplaced_vcpus"] == 99
 
 
+def test_a_guest_whose_memory_is_not_known_gets_cpus_without_cells():
+    document = plan([guest(100, 4, 0)])
+    assert change_of(document, 100)["after"] == {"affinity": "0,32,1,33"}
+    assert document["refused"] == []
+
+
 def test_memory_that_no_host_has_is_refused():
     document = plan([guest(100, 4, 600000)])
     assert document["refused"][0]["rule"] == "too_little_memory"
