@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .allocator import Choice, Demand, NodeMemory, Room, Share, memory_split
 from .cells import cells_of
-from .cpuset import count, cpus_of, format_cpulist
+from .cpuset import count, cpus_of, format_cpulist, mask_of
 from .errors import GrammarError, PlacementError
 from .guest import Cell, Guest, affinity_effect, config_cells, lxc_cpuset
 from .ledger import Holding, bound_evenly
@@ -91,9 +91,8 @@ def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserv
     """The guest's existing placement when it may stay on the host of `room`. Raises PlacementError with what is wrong.
 
     It may stay when its CPUs are as many as asked for, online, neither reserved nor held by others, and follow the
-    rule's siblings, core type and NUMA mode, and its memory fits. Cells that bind the memory at least as near to the
-    CPUs as new ones would stay as they are. CPUs that lie across more NUMA nodes than needed stay only when cells
-    were made for them: without cells nobody has placed that guest yet.
+    rule's siblings, core type and NUMA mode, and its memory fits. Valid cells stay as they are. CPUs that lie across
+    more NUMA nodes than needed stay only when cells were made for them: without cells nobody has placed that guest yet.
     """
     text = guest.next_config.get("affinity")
     try:
@@ -107,11 +106,29 @@ def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserv
     blocked = _idle_siblings(cpus, room, demand)
     if not cells and _excess_numa_nodes(cpus, room, demand, reserved):
         raise PlacementError(f"Its CPUs {text} lie across more NUMA nodes than it needs.", rule="existing")
-    fresh = _fresh_cells(cpus, room, demand, memory_policy)
-    if fresh is None and not cells:
+    chosen = cells or _fresh_cells(cpus, room, demand, memory_policy)
+    if chosen is None:
         raise PlacementError(f"The NUMA nodes of its CPUs {text} do not have its memory.", rule="existing")
-    chosen = _nearer(cpus, room.host, cells, fresh)
-    return Settled(_vcpu_order(cpus, room.host, chosen, memory_policy), blocked, chosen, _memory_of(chosen, room))
+    return _settled(cpus, blocked, chosen, room, memory_policy)
+
+
+def brought_nearer(stay: Settled, room: Room, demand: Demand, memory_policy: str) -> t.Optional[Settled]:
+    """`stay` with cells that bind the memory of more vCPUs to the NUMA node that they run on; None where none are.
+
+    `room` is without the guest itself, and with all that the others hold: what they have must not be promised again.
+    """
+    cpus = mask_of(stay.cpus)
+    local = _local_vcpus(cpus, room.host, stay.cells)
+    if not stay.cells or local == len(stay.cpus):
+        return None
+    fresh = _fresh_cells(cpus, room, demand, memory_policy)
+    if not fresh or _local_vcpus(cpus, room.host, fresh) <= local:
+        return None
+    return _settled(cpus, stay.blocked, fresh, room, memory_policy)
+
+
+def _settled(cpus: int, blocked: int, cells: t.Tuple[Cell, ...], room: Room, memory_policy: str) -> Settled:
+    return Settled(_vcpu_order(cpus, room.host, cells, memory_policy), blocked, cells, _memory_of(cells, room))
 
 
 def spans_hostnodes(guest: Guest) -> bool:
@@ -215,13 +232,6 @@ def _fresh_cells(cpus: int, room: Room, demand: Demand, memory_policy: str) -> t
         return tuple(cells_of(host, shares, memory_policy, demand.memory_step, demand.memory_step > 1))
     except PlacementError:
         return None
-
-
-def _nearer(cpus: int, host: Host, cells: t.Tuple[Cell, ...], fresh: t.Optional[t.Tuple[Cell, ...]]) -> t.Tuple[Cell, ...]:
-    """The existing cells unless new ones bind the memory of more vCPUs to the NUMA node that they run on."""
-    if not cells or (fresh and _local_vcpus(cpus, host, fresh) > _local_vcpus(cpus, host, cells)):
-        return fresh or ()
-    return cells
 
 
 def _local_vcpus(cpus: int, host: Host, cells: t.Iterable[Cell]) -> int:

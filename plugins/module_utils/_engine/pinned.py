@@ -18,7 +18,7 @@ from .cells import cells_of
 from .cpuset import format_cpulist
 from .desired import pinned_keys
 from .errors import PlacementError
-from .existing import settled, spans_hostnodes
+from .existing import brought_nearer, settled, spans_hostnodes
 from .guest import Cell, Guest
 from .ledger import Ledger
 from .policy import Rule
@@ -66,8 +66,23 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
         else:
             board.settled[guest.vmid] = stay
             arrangement.add(seat, stay.choice(ledger.host))
+    for guest, rule in pairs:
+        if guest.vmid in board.settled:
+            _bring_memory_nearer(board, arrangement, guest.vmid, rule)
     arrangement.seats.update({seat.vmid: seat for seat in waiting})
     return arrangement
+
+
+def _bring_memory_nearer(board: Board, arrangement: Arrangement, vmid: int, rule: Rule) -> None:
+    """Other cells for a guest that stays, where all that the others hold leaves it memory nearer to its CPUs."""
+    ledger = arrangement.ledger
+    held = ledger.release(vmid)
+    better = brought_nearer(board.settled[vmid], ledger.room(), arrangement.seats[vmid].demand, rule.memory)
+    if better:
+        board.settled[vmid] = better
+        arrangement.occupy(vmid, better.choice(ledger.host))
+    elif held:
+        ledger.hold(vmid, held)
 
 
 def demand_of(guest: Guest, rule: Rule, host: Host) -> Demand:

@@ -149,6 +149,16 @@ def test_adding_a_guest_moves_nobody():
     assert [c["vmid"] for c in second["changes"]] == [90]
 
 
+def test_remote_memory_stays_where_it_is_while_others_hold_what_is_near():
+    numa_nodes = [{"id": 0, "cpus": "0-5", "memory_mib": 1363}, {"id": 1, "cpus": "6-7", "memory_mib": 1245}]
+    host = {"node": "pve1", "cpus": {"online": "0-7"}, "packages": [], "cores": [], "l3_domains": [], "numa_nodes": numa_nodes}
+    near = {"affinity": "2-3", "numa": "1", "numa0": f"cpus=0-1,hostnodes=0,memory=1363,{BIND}"}
+    far = {"affinity": "0-1", "numa": "1", "numa0": f"cpus=0-1,hostnodes=1,memory=16,{BIND}"}
+    guests = [guest(101, 2, 16, config=far), guest(102, 2, 1363, config=near)]
+    assert plan(guests, hosts=[host])["changes"] == []
+    assert change_of(plan(guests[:1], hosts=[host]), 101)["after"] == {"numa0": f"cpus=0-1,hostnodes=0,memory=16,{BIND}"}
+
+
 def test_pending_values_count_as_the_next_start_uses_them():
     info = guest(100, 4, 4096, status="running", config={"cores": "4", "memory": "4096"}, pending={"affinity": "0,32,1,33"})
     assert "affinity" not in change_of(plan([info]), 100)["after"]
