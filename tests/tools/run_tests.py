@@ -68,11 +68,11 @@ def pytest(name: str, *arguments: str) -> Count:
 
 
 def units() -> Count:
-    return pytest("units", "-n", "2", "tests/unit")
+    return pytest("units", "-n", "2", "--dist", "worksteal", "--durations", "10", "tests/unit")
 
 
 def integration() -> Count:
-    return pytest("integration", "-n", "2", "tests/integration")
+    return pytest("integration", "-n", "2", "--dist", "worksteal", "tests/integration")
 
 
 def pytest_ansible() -> Count:
