@@ -18,7 +18,7 @@ from .cells import cells_of
 from .cpuset import format_cpulist
 from .desired import pinned_keys
 from .errors import PlacementError
-from .existing import brought_nearer, settled, spans_hostnodes
+from .existing import brought_nearer, settled, spans_hostnodes, stored_holding
 from .guest import Cell, Guest
 from .ledger import Ledger
 from .policy import Rule
@@ -56,6 +56,7 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
     for guest, rule in pairs:
         seat = Seat(guest.vmid, demand_of(guest, rule, ledger.host), guest.memory_mib)
         if board.starts_nowhere(guest, rule) or _device_lost(board, guest, rule, seat):
+            ledger.hold(guest.vmid, stored_holding(guest, ledger.host)[0])  # it stays as it is, so what it has is not free
             continue
         try:
             check_memory(ledger, guest.memory_mib)

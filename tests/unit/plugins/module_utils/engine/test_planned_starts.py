@@ -82,6 +82,12 @@ def test_a_message_names_the_fix():
     )
 
 
+def test_a_refused_guest_keeps_the_cpus_that_it_has():
+    document = plan(configured(hotplug="memory", affinity="0-1,32-33"))
+    assert [entry["vmid"] for entry in document["refused"]] == [100]
+    assert [placement["cpus"] for placement in document["placements"]] == ["2,34,3,35"]
+
+
 @examples(500, 10000)
 @given(sample_hosts.snapshots())
 def test_no_plan_contains_a_placement_with_a_finding(case):
