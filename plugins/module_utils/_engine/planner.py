@@ -15,7 +15,7 @@ from __future__ import annotations
 import typing as t
 
 from .board import Board, ManagedGuest, Placement, hardest_first
-from .cpuset import mask_of
+from .cpuset import format_cpulist, mask_of
 from .desired import differences
 from .existing import stored_cpus, stored_holding
 from .ledger import Ledger
@@ -47,8 +47,25 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
         if rule.cpu_class == "shared":
             place_shared(board, guest, rule)
     warn_about_floating_guests(board, managed)
+    _warn_about_refused_guests(board)
     content = _content(board, before)
     return sealed({**content, "requests": place_requests(board)})
+
+
+def _warn_about_refused_guests(board: Board) -> None:
+    """Name the CPUs that a refused guest keeps, because nothing is written for it, although others get them."""
+    refused = {entry["vmid"] for entry in board.refused}
+    for guest in board.snapshot.guests:
+        if guest.vmid not in refused:
+            continue
+        kept, _warnings = stored_cpus(guest, board.snapshot.hosts[guest.node])
+        for placement in board.placements.values():
+            both = kept & mask_of(placement.cpus) if placement.rule.cpu_class in PINNED_CLASSES else 0
+            if both and placement.guest.node == guest.node:
+                board.warnings.append(
+                    f"CPUs {format_cpulist(both)} of host {guest.node} go to {placement.guest.label}, but {guest.label}, which was "
+                    "refused, keeps them too; take them from it or stop it first."
+                )
 
 
 def _score_before(board: Board, managed: t.Sequence[ManagedGuest]) -> Vector:

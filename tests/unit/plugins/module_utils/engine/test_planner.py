@@ -106,6 +106,12 @@ def test_a_guest_whose_memory_is_not_known_gets_cpus_without_cells():
     assert document["refused"] == []
 
 
+def test_cpus_that_a_refused_guest_keeps_are_named():
+    document = plan([guest(100, 99, affinity="0-3"), guest(101, 4)])
+    assert [entry["vmid"] for entry in document["refused"]] == [100]
+    assert any("CPUs 0-1 of host pve1 go to guest 101, but guest 100, which was refused, keeps them" in w for w in document["warnings"])
+
+
 def test_memory_that_no_host_has_is_refused():
     document = plan([guest(100, 4, 600000)])
     assert document["refused"][0]["rule"] == "too_little_memory"
