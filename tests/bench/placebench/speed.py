@@ -121,7 +121,7 @@ def plan(hosts: int, guests: int, weights: t.Sequence[float] = workloads.BATCH_W
 def _timed_plan(document: t.Dict[str, t.Any]) -> t.Tuple[t.Dict[str, t.Any], float]:
     """(the plan, its CPU seconds: the least of a few times, for other work on the machine slows all of them)"""
     seconds = []
-    for _ in range(REPEATS):
+    for _turn in range(REPEATS):
         begin = time.process_time()
         made = ours.place(document, RULES)
         seconds.append(time.process_time() - begin)

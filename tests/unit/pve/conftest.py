@@ -107,13 +107,13 @@ def connection(lab: Lab, **login: t.Any) -> dict[str, t.Any]:
     return {"api_host": lab.host, "api_port": lab.port, "ca_path": lab.ca_path, **(login or BY_PASSWORD)}
 
 
-def plan_for(cluster: Cluster, wanted: t.Mapping[int, t.Mapping[str, t.Optional[str]]], /, **other: t.Any) -> dict[str, t.Any]:
+def plan_for(simulated: Cluster, wanted: t.Mapping[int, t.Mapping[str, t.Optional[str]]], /, **other: t.Any) -> dict[str, t.Any]:
     """A plan that gives guests (by vmid) the wanted values, made for the configs that the cluster has now."""
     from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
 
     changes = []
     for vmid, after in wanted.items():
-        guest = cluster.guests[vmid]
+        guest = simulated.guests[vmid]
         present = guest.load().effective()
         changes.append(
             {
@@ -129,7 +129,7 @@ def plan_for(cluster: Cluster, wanted: t.Mapping[int, t.Mapping[str, t.Optional[
     document = {
         "schema": 1,
         "created_at": None,
-        "cluster": cluster.name,
+        "cluster": simulated.name,
         "hosts": {},
         "placements": [],
         "changes": changes,
