@@ -110,13 +110,14 @@ def built_in_roles(major: int) -> dict[str, frozenset[str]]:
 
 @dataclasses.dataclass
 class User:
-    """totp: base32 secret, or None without a second factor."""
+    """totp: base32 secret, or None without a second factor. totp_used: the time step of the newest code that was accepted."""
 
     userid: str
     password: t.Optional[str] = None
     totp: t.Optional[str] = None
     enable: bool = True
     groups: tuple[str, ...] = ()
+    totp_used: int = -1
 
 
 @dataclasses.dataclass

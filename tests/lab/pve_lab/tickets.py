@@ -24,6 +24,7 @@ class TicketMint:
     def __init__(self, clock: t.Callable[[], float]) -> None:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
+        self.issued: list[str] = []  # every ticket, half ticket and CSRF token, for tests that look where these turn up
 
     def ticket(self, user: str) -> str:
         """A login ticket."""
@@ -54,7 +55,7 @@ class TicketMint:
     def csrf_token(self, user: str) -> str:
         """The token that every writing call with a ticket must carry."""
         stamp = f"{int(self._clock()):08X}"
-        return f"{stamp}:{self._signature('csrf:' + stamp + ':' + user)}"
+        return self._noted(f"{stamp}:{self._signature('csrf:' + stamp + ':' + user)}")
 
     def csrf_fits(self, token: str, user: str) -> bool:
         """Whether the CSRF token belongs to the user and is fresh."""
@@ -62,7 +63,11 @@ class TicketMint:
         return hmac.compare_digest(signature, self._signature("csrf:" + stamp + ":" + user)) and self._fresh(stamp)
 
     def _signed(self, plain: str) -> str:
-        return f"{plain}::{self._signature(plain)}"
+        return self._noted(f"{plain}::{self._signature(plain)}")
+
+    def _noted(self, secret: str) -> str:
+        self.issued.append(secret)
+        return secret
 
     def _checked(self, ticket: str) -> t.Optional[str]:
         plain, _colons, signature = ticket.rpartition("::")
@@ -86,6 +91,9 @@ def totp(secret: str, now: float, step: int = 30) -> str:
     return f"{(struct.unpack('>I', mac[offset : offset + 4])[0] & 0x7FFFFFFF) % 1000000:06d}"
 
 
-def totp_fits(secret: str, digits: str, now: float) -> bool:
-    """Whether the digits are right, one step of clock difference allowed."""
-    return any(hmac.compare_digest(digits, totp(secret, now + shift)) for shift in (-30, 0, 30))
+def totp_step(secret: str, digits: str, now: float, step: int = 30) -> t.Optional[int]:
+    """The number of the time step for which the digits are right, one step of clock difference allowed; None if they are wrong."""
+    for shift in (-step, 0, step):
+        if hmac.compare_digest(digits, totp(secret, now + shift)):
+            return int(now + shift) // step
+    return None

@@ -11,7 +11,7 @@ import uuid
 from ..access import ROOT, AclEntry, Token, User
 from ..errors import ApiError, died, parameter_error
 from ..schema import BOOLEAN, INTEGER, STRING, required, split_list
-from ..tickets import totp_fits
+from ..tickets import totp_step
 from .registry import EVERYBODY, NOBODY_YET, Call, perm, route
 
 
@@ -61,8 +61,13 @@ def create_ticket(call: Call) -> t.Any:
 
 
 def _second_factor(call: Call, user: User, answer: str) -> bool:
+    """Whether the code is right and newer than the last one that was accepted: none counts twice."""
     kind, _colon, digits = answer.partition(":")
-    return kind == "totp" and user.totp is not None and totp_fits(user.totp, digits, call.cluster.clock())
+    step = totp_step(user.totp, digits, call.cluster.clock()) if kind == "totp" and user.totp is not None else None
+    if step is None or step <= user.totp_used:
+        return False
+    user.totp_used = step
+    return True
 
 
 def _login(call: Call, username: str, ticket: str, needs_more: bool) -> t.Any:

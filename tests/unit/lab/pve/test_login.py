@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from pve_lab import Cluster
-from pve_lab.tickets import LIFETIME, TicketMint, totp, totp_fits
+from pve_lab.tickets import LIFETIME, TicketMint, totp, totp_step
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # the test secret of RFC 6238: 12345678901234567890
 
@@ -23,8 +23,8 @@ class Clock:
 @pytest.mark.parametrize(("now", "digits"), [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (20000000000, "353130")])
 def test_totp_of_the_rfc(now, digits):
     assert totp(SECRET, now) == digits
-    assert totp_fits(SECRET, digits, now + 30)
-    assert not totp_fits(SECRET, digits, now + 90)
+    assert totp_step(SECRET, digits, now + 30)
+    assert not totp_step(SECRET, digits, now + 90)
 
 
 def test_tickets():
@@ -95,7 +95,20 @@ def test_second_factor(ask):
     assert ask.cluster.mint.user_of(second.data["ticket"]) == "a@pve"
     assert "NeedTFA" not in second.data
     assert login(ask, username="a@pve", password=second.data["ticket"]).data.get("NeedTFA") is None
-    assert login(ask, username="a@pve", password="secret", otp=good).data.get("NeedTFA") is None
+    assert login(ask, username="a@pve", password="secret", otp=totp(SECRET, clock.now + 30)).data.get("NeedTFA") is None
+
+
+def test_a_code_counts_once(ask):
+    ask.cluster.clock = clock = Clock()
+    code = totp(SECRET, clock.now)
+
+    def second(digits):
+        challenge = login(ask, username="a@pve", password="secret").data["ticket"]
+        return login(ask, **{"username": "a@pve", "password": f"totp:{digits}", "tfa-challenge": challenge}).status
+
+    assert [second(code), second(code), second(totp(SECRET, clock.now - 30))] == [200, 401, 401]
+    clock.now += 30
+    assert [second(code), second(totp(SECRET, clock.now))] == [401, 200]
 
 
 def test_the_clock_of_a_cluster_can_be_set():
