@@ -123,6 +123,10 @@ class Session:
         """Send a PUT request once. Raises UncertainError where it may have been carried out all the same, else PveError."""
         return self._request("PUT", call, dict(data))
 
+    def post(self, call: str, data: t.Mapping[str, t.Any]) -> t.Any:
+        """Send a POST request once; its data is the UPID where PVE does the work in a task. Raises as `put`."""
+        return self._request("POST", call, dict(data))
+
     def each(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> t.List[Result]:
         """`function` of each item, several at once, in the order of the items; the first exception ends it."""
         if not items:
@@ -191,7 +195,7 @@ class Session:
             base_url=f"{self._backend.get_base_url()}/{call}", session=self._http(), serializer=self._backend.get_serializer()
         )
         try:
-            data = resource.get(**params) if method == "GET" else resource.put(**params)
+            data = {"GET": resource.get, "PUT": resource.put, "POST": resource.post}[method](**params)
         except ResourceException as e:
             raise self._refused(e, what) from None
         except OSError as e:  # the exceptions of requests are OSErrors
