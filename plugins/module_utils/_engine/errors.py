@@ -33,5 +33,9 @@ class PlacementError(CorepinError):
         self.rule = rule
 
 
+class SettingError(CorepinError):
+    """A setting (governor, frequency, interrupt, CPU mask) that a host does not have or refused."""
+
+
 class PlanError(CorepinError):
     """A plan document that is missing, edited, outdated or made for something else."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .._engine.cpuset import format_cpulist, lowest, mask_of
+from .._engine.cpuset import format_cpulist, lowest
+from .cpufreq_policies import CpufreqPolicy, read_policies
 from .cpus import CPU
 from .domains import Facts
 from .files import Tree
@@ -22,45 +23,21 @@ def read_cpufreq(tree: Tree, online: int) -> t.Optional[t.List[Facts]]:
     Frequencies are the bounds in force (scaling_min_freq, scaling_max_freq) in kHz. `boost` is True, False or None
     where the driver has no such switch. A policy that has lost all its CPUs is left out.
     """
-    settings: t.Dict[t.Tuple[t.Any, ...], int] = {}
+    policies = read_policies(tree, online)
+    if policies is None:
+        return None
     boost = _boost(tree)
-    policies = _policy_folders(tree)
-    for folder, fallback in policies:
-        cpus = _policy_cpus(tree, folder, fallback) & online
-        if cpus:
-            key = _policy_settings(tree, folder, boost)
-            settings[key] = settings.get(key, 0) | cpus
+    settings: t.Dict[t.Tuple[t.Any, ...], int] = {}
+    for policy in policies:
+        key = (policy.driver, policy.setting, policy.governors, policy.epps, _own_boost(tree, policy, boost))
+        settings[key] = settings.get(key, 0) | policy.cpus
     groups = sorted(settings.items(), key=lambda item: lowest(item[1]))
-    return [_as_facts(key, cpus) for key, cpus in groups] if policies else None
+    return [_as_facts(key, cpus) for key, cpus in groups]
 
 
-def _policy_folders(tree: Tree) -> t.List[t.Tuple[str, int]]:
-    """Folders of the policies, each with the CPU it is named after; kernels before 4.3 keep them below the CPUs."""
-    policies = tree.numbered(f"{CPU}/cpufreq", "policy")
-    if policies:
-        return [(f"{CPU}/cpufreq/policy{number}", number) for number in policies]
-    cpus = tree.numbered(CPU, "cpu") or []
-    return [(f"{CPU}/cpu{cpu}/cpufreq", cpu) for cpu in cpus if tree.exists(f"{CPU}/cpu{cpu}/cpufreq/scaling_driver")]
-
-
-def _policy_cpus(tree: Tree, folder: str, fallback: int) -> int:
-    words = tree.words(f"{folder}/affected_cpus")
-    return 1 << fallback if words is None else mask_of(int(word) for word in words if word.isdigit())
-
-
-def _policy_settings(tree: Tree, folder: str, boost: t.Optional[bool]) -> t.Tuple[t.Any, ...]:
-    epps = tree.words(f"{folder}/energy_performance_available_preferences")
-    own_boost = tree.text(f"{folder}/boost")
-    return (
-        tree.word(f"{folder}/scaling_driver"),
-        tree.word(f"{folder}/scaling_governor"),
-        tuple(tree.words(f"{folder}/scaling_available_governors") or ()),
-        tree.word(f"{folder}/energy_performance_preference"),
-        None if epps is None else tuple(epps),
-        tree.loose_number(f"{folder}/scaling_min_freq"),
-        tree.loose_number(f"{folder}/scaling_max_freq"),
-        own_boost == "1" if own_boost in ("0", "1") else boost,
-    )
+def _own_boost(tree: Tree, policy: CpufreqPolicy, boost: t.Optional[bool]) -> t.Optional[bool]:
+    own = tree.text(f"{policy.folder}/boost")
+    return own == "1" if own in ("0", "1") else boost
 
 
 def _boost(tree: Tree) -> t.Optional[bool]:
@@ -73,15 +50,15 @@ def _boost(tree: Tree) -> t.Optional[bool]:
 
 
 def _as_facts(key: t.Tuple[t.Any, ...], cpus: int) -> Facts:
-    driver, governor, governors, epp, epps, min_khz, max_khz, boost = key
+    driver, setting, governors, epps, boost = key
     return {
         "cpus": format_cpulist(cpus),
         "driver": driver,
-        "governor": governor,
+        "governor": setting.governor,
         "governors": list(governors),
-        "epp": epp,
+        "epp": setting.epp,
         "epps": None if epps is None else list(epps),
-        "min_khz": min_khz,
-        "max_khz": max_khz,
+        "min_khz": setting.min_khz,
+        "max_khz": setting.max_khz,
         "boost": boost,
     }

@@ -1,7 +1,7 @@
 # Copyright (c) corepin contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading small kernel files below a root directory: the live host's `/`, or a captured tree with sys/ and proc/ in it.
+"""Small kernel files below a root directory: the live host's `/`, or a captured tree with sys/ and proc/ in it.
 
 A file that is missing or unreadable is None. A file that decides where guests may run and holds something else than it
 should is a FactsError that names the file, its content and the fix.
@@ -64,6 +64,14 @@ class Tree:
             os.close(fd)
         return data.decode("utf-8", "replace").strip("\0 \t\r\n")
 
+    def write(self, path: str, text: str) -> None:
+        """Write to a file that is there, in one call, as the kernel wants it. Raises OSError."""
+        fd = os.open(self._prefix + path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
     def word(self, path: str) -> t.Optional[str]:
         """A file's text; None if missing, unreadable or empty."""
         return self._read(path, None) or None
@@ -96,8 +104,10 @@ class Tree:
     def cpulist(self, path: str) -> t.Optional[int]:
         """A cpulist file as a mask. Raises FactsError."""
         text = self.text(path)
-        if text is None:
-            return None
+        return None if text is None else self.as_cpulist(text, path)
+
+    def as_cpulist(self, text: str, path: str) -> int:
+        """`text`, a cpulist which stands in the file `path`, as a mask. Raises FactsError."""
         if text not in self._cpulists:
             try:
                 self._cpulists[text] = parse_cpulist(text)
@@ -145,6 +155,14 @@ class Tree:
             return sorted(os.listdir(self._prefix + path))
         except OSError:
             return None
+
+    def folders(self, path: str) -> t.List[str]:
+        """The sorted names of the directories in a directory; [] if missing or unreadable."""
+        try:
+            with os.scandir(self._prefix + path) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            return []
 
     def numbered(self, path: str, prefix: str) -> t.Optional[t.List[int]]:
         """The N, ascending, of the entries `prefixN` in a directory; None if the directory is missing or unreadable."""
