@@ -32,6 +32,7 @@ _KNOWN = {
     "options",
     "local_node",
     "quorate",
+    "ceph",
 }
 _NODE_KEYS = {
     "name",
@@ -67,6 +68,7 @@ def build_cluster(description: t.Mapping[str, t.Any], clock: t.Callable[[], floa
         (node.name for node in cluster.nodes.values() if node.online), nodes[0]["name"]
     )
     cluster.quorate = bool(description.get("quorate", True))
+    cluster.ceph = description.get("ceph")
     cluster.options.update(description.get("options") or {})
     cluster.mappings.update(description.get("mappings") or {})
     ha = description.get("ha") or {}
@@ -215,6 +217,7 @@ def describe_cluster(cluster: Cluster) -> dict[str, t.Any]:
         "version": cluster.version,
         "local_node": cluster.local_name,
         "quorate": cluster.quorate,
+        "ceph": cluster.ceph,
         "nodes": [_describe_node(node) for node in cluster.nodes.values()],
         "guests": [_describe_guest(guest) for _vmid, guest in sorted(cluster.guests.items())],
         "pools": [{"poolid": pool.poolid, "comment": pool.comment, "vmids": pool.vmids} for pool in cluster.pools.values()],

@@ -23,6 +23,7 @@ import typing as t
 from .cluster import Cluster
 from .command import build_command, pretty_command, shell_line
 from .errors import ApiError, TaskError, died
+from .faults import Fault, Faults
 from .lab import Lab
 from .pmxcfs import Pmxcfs
 from .requests_log import RequestsLog
@@ -52,6 +53,8 @@ class Door:
     def __init__(self, lab: t.Union[Lab, Cluster], directory: t.Union[str, pathlib.Path]) -> None:
         self.cluster = lab.cluster if isinstance(lab, Lab) else lab
         self.log = lab.log if isinstance(lab, Lab) else RequestsLog()
+        self.faults = lab.faults if isinstance(lab, Lab) else Faults()
+        self._closing = threading.Event()
         self.directory = pathlib.Path(directory).resolve()
 
     def __enter__(self) -> Door:
@@ -72,6 +75,7 @@ class Door:
     def __exit__(
         self, kind: t.Optional[type[BaseException]], error: t.Optional[BaseException], trace: t.Optional[types.TracebackType]
     ) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -121,10 +125,15 @@ class Door:
         entry = self.log.begin(method, path, params)
         entry.user = "root@pam"
         reply: dict[str, t.Any] = {"status": 200, "data": None, "message": "", "errors": None}
+        fault = self.faults.meet(method, path)
         try:
+            if fault and not fault.after_acceptance:
+                self._suffer(fault)
             with self.cluster.mutex:
                 reply["data"] = self._do(node, method, path, params, printed)
                 reply["log"], reply["exitstatus"] = self._task_of(reply["data"])
+            if fault and fault.after_acceptance:
+                self._suffer(fault)
         except ApiError as error:
             reply.update({"status": error.status, "message": error.message, "errors": error.errors})
         except TaskError as error:
@@ -132,6 +141,15 @@ class Door:
         reply.update({"printed": printed.lines, "warnings": printed.warnings})
         self.log.end(entry, reply["status"], reply["message"].split("\n", 1)[0])
         return reply
+
+    def _suffer(self, fault: Fault) -> None:
+        """Live through a fault: a command has no connection that could break, so that `drop` is a refusal without words."""
+        if fault.act:
+            with self.cluster.mutex:
+                fault.act()
+        self._closing.wait(fault.delay)
+        if fault.drop or fault.status is not None:
+            raise died(fault.reason or "injected fault")
 
     def _do(self, node: str, method: str, path: str, params: dict[str, t.Any], printed: Printed) -> t.Any:
         for prepare in self.cluster.before_calls:

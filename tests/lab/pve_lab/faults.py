@@ -18,6 +18,8 @@ class Fault:
     method: None matches any; path: a regular expression searched in the path without /api2/json.
     delay: seconds of silence. status and reason: what is answered. drop: the connection is closed without an answer.
     after_acceptance: the request is carried out first, and only its answer suffers.
+    act: called when the request arrives, or once it was carried out where after_acceptance: the world changes meanwhile.
+    skip: how many matching requests pass unharmed before it comes into force.
     times: for how many requests (None: all). hits: how many it has met.
     """
 
@@ -29,6 +31,8 @@ class Fault:
     drop: bool = False
     after_acceptance: bool = False
     times: t.Optional[int] = None
+    act: t.Optional[t.Callable[[], None]] = None
+    skip: int = 0
     hits: int = 0
 
     def fits(self, method: str, path: str) -> bool:
@@ -56,9 +60,11 @@ class Faults:
         drop: bool = False,
         after_acceptance: bool = False,
         times: t.Optional[int] = None,
+        act: t.Optional[t.Callable[[], None]] = None,
+        skip: int = 0,
     ) -> Fault:
         """Put a fault in force; the returned object counts its hits."""
-        fault = Fault(method, path, status, reason, delay, drop, after_acceptance, times)
+        fault = Fault(method, path, status, reason, delay, drop, after_acceptance, times, act, skip)
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -77,7 +83,11 @@ class Faults:
         """The fault for a request, counted as met; None if there is none."""
         with self._lock:
             for fault in self._faults:
-                if fault.fits(method, path):
+                if fault.fits(method, path) and not self._passes(fault):
                     fault.hits += 1
                     return fault
         return None
+
+    def _passes(self, fault: Fault) -> bool:
+        fault.skip -= 1
+        return fault.skip >= 0

@@ -35,6 +35,7 @@ class LiveProcess:
 class Guest:
     """One VM ("qemu") or container ("lxc"). `text` is its configuration file and may be edited by hand.
 
+    deaf: whether it ignores a request to shut down.
     reported: False while its host has not broadcast anything about it, so that listings show its status as "unknown".
     """
 
@@ -46,6 +47,7 @@ class Guest:
         self.major = major
         self.live: t.Optional[LiveProcess] = None
         self.lock_holders = 0
+        self.deaf = False
         self.reported = True
 
     # --- the file ----------------------------------------------------------------------------------------------------

@@ -135,6 +135,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _suffer(self, fault: Fault, form: str) -> t.Optional[tuple[int, str, bytes]]:
         """Live through a fault; what is answered instead, or None when it was a mere delay."""
+        if fault.act:
+            with self.server.cluster.mutex:
+                fault.act()
         self.server.pause(fault.delay)
         if fault.drop:
             raise Dropped

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..errors import died
 from ..schema import Prop
 from ..status import broadcast_resource, node_resource, resource_of
 from ..tags import registered_tags, used_tags
@@ -112,6 +113,13 @@ def _structured(key: str, value: t.Any) -> t.Any:
     if key in ("crs", "ha", "migration", "tag-style", "next-id", "notify") and isinstance(value, str):
         return dict(part.split("=", 1) for part in value.split(",") if "=" in part)
     return value
+
+
+@route("GET", "/cluster/ceph/status", perm("/", "Sys.Audit", "Datastore.Audit", any_of=True))
+def ceph_status(call: Call) -> t.Any:
+    if call.cluster.ceph is None:
+        raise died("binary not installed: /usr/bin/ceph-mon")
+    return {"health": {"status": call.cluster.ceph, "checks": {}, "mutes": []}}
 
 
 @route("GET", "/cluster/nextid", EVERYBODY, {"vmid": Prop("integer")})

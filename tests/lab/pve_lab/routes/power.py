@@ -9,7 +9,7 @@ import typing as t
 
 from ..errors import died, parameter_error
 from ..schema import BOOLEAN, INTEGER, STRING, Prop
-from ..start import start_guest, stop_guest
+from ..start import shut_down_guest, start_guest, stop_guest
 from ..tasks import Task, Work
 from .registry import Call, perm, route
 
@@ -51,7 +51,9 @@ def _end(call: Call, kind: str, task_type: str) -> str:
     _check_skiplock(call)
     cluster, node, vmid = call.cluster, call.text("node"), call.vmid
     ha_type = "hashutdown" if task_type.endswith("shutdown") else "hastop"
-    return _power(call, "stopped", ha_type, task_type, lambda task: stop_guest(cluster, cluster.guest_on(node, vmid, kind)))
+    # The resource manager stops by force what does not shut down in time (PVE::HA::Resources::PVEVM::shutdown).
+    forced = ha_type == "hastop" or call.flag("forceStop") or cluster.ha.managed(vmid) is not None
+    return _power(call, "stopped", ha_type, task_type, lambda task: shut_down_guest(cluster, cluster.guest_on(node, vmid, kind), forced))
 
 
 def _power(call: Call, state: str, ha_type: str, task_type: str, work: Work) -> str:
@@ -79,7 +81,7 @@ def _reboot(call: Call, kind: str, task_type: str) -> str:
         raise died(f"{'VM' if kind == 'qemu' else 'CT'} {vmid} not running")
 
     def work(task: Task) -> None:
-        stop_guest(cluster, guest)
+        shut_down_guest(cluster, guest, forced=False)
         start_guest(cluster, guest, task)
 
     return cluster.tasks.start(node, task_type, vmid, call.user, work).upid
