@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from .allocator import Choice, Demand, Room, alternatives, choose
 from .errors import PlacementError
-from .ledger import Holding, Ledger
-from .score import Claim, Vector, rank, score
+from .ledger import Books, Holding, Ledger
+from .score import Vector, rank
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def hardest_first(seat: Seat) -> t.Tuple[t.Any, ...]:
     return (not strict, -seat.demand.vcpus, -seat.memory_mib, seat.vmid)
 
 
-State = t.Tuple[t.Dict[int, Holding], t.Dict[int, Choice], t.Dict[int, PlacementError]]
+State = t.Tuple[Books, t.Dict[int, Choice], t.Dict[int, PlacementError]]
 
 
 class Arrangement:
@@ -98,27 +98,24 @@ class Arrangement:
         return all(placed)
 
     def state(self) -> State:
-        return dict(self.ledger.holdings), dict(self.choices), dict(self.refusals)
+        return self.ledger.books(), dict(self.choices), dict(self.refusals)
 
     def restore(self, state: State) -> None:
-        holdings, choices, refusals = state
-        self.ledger.holdings = dict(holdings)
+        books, choices, refusals = state
+        self.ledger.restore(books)
         self.choices = dict(choices)
         self.refusals = dict(refusals)
 
     def vector(self) -> Vector:
         unplaced = sum(self.seats[vmid].demand.vcpus for vmid in self.refusals)
-        return score(self.ledger.host, self.ledger.claims(), unplaced, self.ledger.reserved)
+        return self.ledger.vector(unplaced)
 
     def quality(self) -> t.Tuple[int, ...]:
         return rank(self.vector())
 
     def excess(self, vmid: int) -> t.Tuple[int, int, int]:
         """(NUMA nodes, packages, L3 domains) that the guest touches above the least on the empty host."""
-        return self.ledger.least.excess(self.claim(vmid))
-
-    def claim(self, vmid: int) -> Claim:
-        return self.ledger.holdings[vmid].claim()
+        return self.ledger.excess(vmid)
 
     def numa_nodes(self, vmid: int) -> t.FrozenSet[int]:
         """The NUMA nodes that hold CPUs or memory of the guest."""

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import re
 import typing as t
+from functools import lru_cache
 
 from .errors import GrammarError
 
 # Linux' NR_CPUS is at most 8192 on the architectures that PVE runs on; more is a typing error, not a machine.
 MAX_CPUS = 8192
+
+# The same few texts are read again and again in one run: hosts are alike, and each guest's are looked at several times.
+KNOWN_TEXTS = 8192
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+)(?:/(\d+))?)?)?$", re.ASCII)
 
@@ -79,9 +83,9 @@ def _part_cpus(part: str, text: str) -> t.Iterable[int]:
         raise GrammarError(f"{_shown(text)} is not a cpulist: the range {part} runs backwards; write {last}-{first}.")
     if last >= MAX_CPUS:
         raise GrammarError(f"{_shown(text)} names CPU {last}, but Linux has at most {MAX_CPUS} CPUs; correct the number.")
-    used, group = 1, 1
-    if match.group(3) is not None:
-        used, group = (1, int(match.group(3))) if match.group(4) is None else (int(match.group(3)), int(match.group(4)))
+    if match.group(3) is None:
+        return range(first, last + 1)
+    used, group = (1, int(match.group(3))) if match.group(4) is None else (int(match.group(3)), int(match.group(4)))
     if not 0 < used <= group:
         raise GrammarError(f"{_shown(text)} is not a cpulist: the stride of {part} is not allowed; use a plain range.")
     return (cpu for cpu in range(first, last + 1) if (cpu - first) % group < used)
@@ -91,6 +95,7 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
+@lru_cache(maxsize=KNOWN_TEXTS)
 def parse_cpulist(text: str) -> int:
     """Read a cpulist into a mask. Raises GrammarError."""
     return mask_of(parse_ordered(text))

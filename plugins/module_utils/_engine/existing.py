@@ -33,7 +33,10 @@ class Settled:
     def choice(self, host: Host) -> Choice:
         """The same as the allocator's choices are given."""
         shares = []
+        mine = mask_of(self.cpus)
         for numa_node in host.numa_nodes:
+            if not numa_node.cpus & mine and numa_node.id not in self.memory:
+                continue
             cpus = tuple(cpu for cpu in self.cpus if numa_node.cpus >> cpu & 1)
             if cpus or self.memory.get(numa_node.id):
                 shares.append(Share(numa_node.id, cpus, self.memory.get(numa_node.id, 0)))
@@ -112,6 +115,11 @@ def settled(guest: Guest, room: Room, demand: Demand, memory_policy: str, reserv
     return _settled(cpus, blocked, chosen, room, memory_policy)
 
 
+def has_remote_memory(stay: Settled, host: Host) -> bool:
+    """Whether some cell binds memory to a NUMA node on which its vCPUs do not run."""
+    return bool(stay.cells) and _local_vcpus(mask_of(stay.cpus), host, stay.cells) < len(stay.cpus)
+
+
 def brought_nearer(stay: Settled, room: Room, demand: Demand, memory_policy: str) -> t.Optional[Settled]:
     """`stay` with cells that bind the memory of more vCPUs to the NUMA node that they run on; None where none are.
 
@@ -119,8 +127,6 @@ def brought_nearer(stay: Settled, room: Room, demand: Demand, memory_policy: str
     """
     cpus = mask_of(stay.cpus)
     local = _local_vcpus(cpus, room.host, stay.cells)
-    if not stay.cells or local == len(stay.cpus):
-        return None
     fresh = _fresh_cells(cpus, room, demand, memory_policy)
     if not fresh or _local_vcpus(cpus, room.host, fresh) <= local:
         return None
@@ -238,9 +244,11 @@ def _local_vcpus(cpus: int, host: Host, cells: t.Iterable[Cell]) -> int:
     left = cpus
     local = 0
     for cell in cells:
-        for cpu in list(cpus_of(_cpus_of_hostnodes(cell, host) & left))[: count(cell.vcpus)]:
-            left &= ~(1 << cpu)
-            local += 1
+        near = _cpus_of_hostnodes(cell, host) & left
+        if count(near) > count(cell.vcpus):
+            near = mask_of(list(cpus_of(near))[: count(cell.vcpus)])
+        left &= ~near
+        local += count(near)
     return local
 
 
@@ -270,4 +278,5 @@ def _cpus_of_hostnodes(cell: Cell, host: Host) -> int:
 
 def _core_order(cpus: int, host: Host) -> t.Tuple[int, ...]:
     """`cpus` by NUMA node and core, thread siblings side by side."""
-    return tuple(cpu for zone in host.zones for core in zone.cores for cpu in cpus_of(core & cpus))
+    zones = [zone for zone in host.zones if zone.cpus & cpus]
+    return tuple(cpu for zone in zones for core in zone.cores if core & cpus for cpu in cpus_of(core & cpus))

@@ -15,8 +15,9 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from .cpuset import format_cpulist, format_ordered, parse_cpulist, parse_ordered
+from .cpuset import KNOWN_TEXTS, format_cpulist, format_ordered, parse_cpulist, parse_ordered
 from .errors import FactsError, GrammarError
 
 MAX_CELLS = 8  # MAX_NUMA in src/PVE/QemuServer/Memory.pm
@@ -184,6 +185,7 @@ def parse_properties(text: str, default_key: t.Optional[str] = None) -> t.Dict[s
 
 def parse_cell(text: str) -> Cell:
     """Read the value of a numaN key. Raises GrammarError for what PVE's schema refuses."""
+@lru_cache(maxsize=KNOWN_TEXTS)
     properties = parse_properties(text)
     unknown = sorted(set(properties) - {"cpus", "hostnodes", "memory", "policy"})
     if unknown:
@@ -237,6 +239,7 @@ def _format_ids(mask: int) -> str:
 
 def affinity_effect(text: t.Optional[str]) -> t.Optional[int]:
     """The CPUs that an affinity text starts the guest on; None = no restriction.
+@lru_cache(maxsize=KNOWN_TEXTS)
 
     The text `0` is false in Perl and so is not applied at all. Raises GrammarError for text with which a start fails
     (taskset takes no blanks and no empty parts) or that PVE's own check refuses.

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .allocator import Room
 from .cpuset import count, cpus_of, format_cpulist
 from .errors import PolicyError
 from .policy import Reservation
-from .score import Claim, Least
+from .score import Claim, Counted, Least, Vector
 from .topology import Host
 
 
@@ -36,6 +37,7 @@ class Holding:
     def memory_mib(self) -> int:
         return self.floating_mib + sum(self.memory.values())
 
+    @cached_property
     def claim(self) -> Claim:
         """The holding as the quality vector sees it."""
         bound = 0
@@ -44,31 +46,77 @@ class Holding:
         return Claim(self.cpus, self.vcpus, bound, sum(self.memory.values()), self.blocked)
 
 
+@dataclass(frozen=True)
+class Books:
+    """A ledger's entries and sums at one moment, to go back to."""
+
+    holdings: t.Dict[int, Holding]
+    counted: t.Dict[int, Counted]
+    used: int
+    shared: int
+    bound_mib: t.Dict[int, int]
+    held_mib: int
+
+
 class Ledger:
-    """Reservations and holdings of one host."""
+    """Reservations and holdings of one host, with their sums kept up to date."""
 
     def __init__(self, host: Host, reservation: Reservation, overcommit_memory: float = 1.0) -> None:
         self.host = host
         self.reserved = reserved_cpus(host, reservation)
         self.least = Least(host, self.reserved)
         self.holdings: t.Dict[int, Holding] = {}
+        self.used = 0  # CPUs that guests hold, idle siblings of isolated guests included
+        self._counted: t.Dict[int, Counted] = {}
+        self._shared = 0  # CPUs that several guests hold
         self._capacity = _memory_capacity(host, reservation, overcommit_memory)
-        self._reserved_mib = reservation.memory_mib
+        self._bound_mib = dict.fromkeys(self._capacity or (), 0)
+        self._held_mib = 0
+        self._usable_mib = sum((self._capacity or {}).values()) - reservation.memory_mib
 
     def hold(self, vmid: int, holding: Holding) -> None:
         """Enter what guest `vmid` holds, in place of what it held before."""
+        if vmid in self.holdings:
+            self.release(vmid)
         self.holdings[vmid] = holding
+        if holding.cpus:
+            self._counted[vmid] = self.least.counted(holding.claim)
+        mine = holding.cpus | holding.blocked
+        self._shared |= self.used & mine
+        self.used |= mine
+        self._add_memory(holding, 1)
 
     def release(self, vmid: int) -> t.Optional[Holding]:
-        return self.holdings.pop(vmid, None)
+        holding = self.holdings.pop(vmid, None)
+        if holding is not None:
+            self._counted.pop(vmid, None)
+            self._let_go(holding.cpus | holding.blocked)
+            self._add_memory(holding, -1)
+        return holding
 
-    @property
-    def used(self) -> int:
-        """CPUs that guests hold, idle siblings of isolated guests included."""
-        used = 0
+    def _let_go(self, cpus: int) -> None:
+        if not cpus & self._shared:
+            self.used &= ~cpus
+            return
+        self.used = self._shared = 0
         for holding in self.holdings.values():
-            used |= holding.cpus | holding.blocked
-        return used
+            mine = holding.cpus | holding.blocked
+            self._shared |= self.used & mine
+            self.used |= mine
+
+    def _add_memory(self, holding: Holding, sign: int) -> None:
+        self._held_mib += sign * holding.floating_mib
+        for numa_node, mib in holding.memory.items():
+            self._held_mib += sign * mib
+            if numa_node in self._bound_mib:
+                self._bound_mib[numa_node] += sign * mib
+
+    def books(self) -> Books:
+        return Books(dict(self.holdings), dict(self._counted), self.used, self._shared, dict(self._bound_mib), self._held_mib)
+
+    def restore(self, books: Books) -> None:
+        self.holdings, self._counted, self._bound_mib = dict(books.holdings), dict(books.counted), dict(books.bound_mib)
+        self.used, self._shared, self._held_mib = books.used, books.shared, books.held_mib
 
     @property
     def free(self) -> int:
@@ -77,29 +125,29 @@ class Ledger:
     @property
     def memory_total_free_mib(self) -> t.Optional[int]:
         """MiB that no guest and no reservation claims, on the whole host; None where the host does not tell."""
-        if self._capacity is None:
-            return None
-        held = sum(holding.memory_mib for holding in self.holdings.values())
-        return sum(self._capacity.values()) - self._reserved_mib - held
+        return None if self._capacity is None else self._usable_mib - self._held_mib
 
     def memory_free_mib(self) -> t.Optional[t.Dict[int, int]]:
         """MiB by NUMA node id that can still be bound there; what floats may lie anywhere and limits only the sum."""
         if self._capacity is None:
             return None
-        free = dict(self._capacity)
-        for holding in self.holdings.values():
-            for numa_node, mib in holding.memory.items():
-                if numa_node in free:
-                    free[numa_node] -= mib
-        total = max(0, self.memory_total_free_mib or 0)
-        return {numa_node: min(mib, total) for numa_node, mib in free.items()}
+        total = max(0, self._usable_mib - self._held_mib)
+        return {numa_node: min(mib - self._bound_mib[numa_node], total) for numa_node, mib in self._capacity.items()}
 
     def room(self) -> Room:
         """What can be given to one more guest."""
         return Room(self.host, self.free, self.used, self.memory_free_mib())
 
+    def vector(self, unplaced_vcpus: int = 0, moves: int = 0) -> Vector:
+        """The host's quality vector with what guests hold now."""
+        return self.least.vector(self._counted.values(), unplaced_vcpus, moves)
+
+    def excess(self, vmid: int) -> t.Tuple[int, int, int]:
+        """(NUMA nodes, packages, L3 domains) that the guest touches above the least on the empty host."""
+        return self._counted[vmid][:3] if vmid in self._counted else (0, 0, 0)
+
     def claims(self) -> t.List[Claim]:
-        return [holding.claim() for holding in self.holdings.values()]
+        return [holding.claim for holding in self.holdings.values()]
 
     def summary(self) -> t.Dict[str, int]:
         """CPU numbers that add up: cpus = reserved + used + free (a used CPU that is also reserved counts as used)."""

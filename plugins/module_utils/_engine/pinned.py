@@ -18,7 +18,7 @@ from .cells import cells_of
 from .cpuset import format_cpulist
 from .desired import pinned_keys
 from .errors import PlacementError
-from .existing import brought_nearer, settled, spans_hostnodes, stored_holding
+from .existing import brought_nearer, has_remote_memory, settled, spans_hostnodes, stored_holding
 from .guest import Cell, Guest
 from .ledger import Ledger
 from .policy import Rule
@@ -68,7 +68,7 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
             board.settled[guest.vmid] = stay
             arrangement.add(seat, stay.choice(ledger.host))
     for guest, rule in pairs:
-        if guest.vmid in board.settled:
+        if guest.vmid in board.settled and has_remote_memory(board.settled[guest.vmid], ledger.host):
             _bring_memory_nearer(board, arrangement, guest.vmid, rule)
     arrangement.seats.update({seat.vmid: seat for seat in waiting})
     return arrangement

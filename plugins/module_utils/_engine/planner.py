@@ -18,6 +18,7 @@ from .board import Board, ManagedGuest, Placement, hardest_first
 from .cpuset import format_cpulist, mask_of
 from .desired import differences
 from .existing import stored_cpus, stored_holding
+from .guest import Guest
 from .ledger import Ledger
 from .pinned import arrange_pinned
 from .plan import SCHEMA, sealed
@@ -71,29 +72,37 @@ def _warn_about_refused_guests(board: Board) -> None:
 def _score_before(board: Board, managed: t.Sequence[ManagedGuest]) -> Vector:
     """The vector of what the configs hold now; a managed guest without CPUs of its own counts as unplaced."""
     total = Vector()
+    pinned: t.Dict[str, t.List[Guest]] = {}
+    for guest, rule in managed:
+        if rule.cpu_class in PINNED_CLASSES:
+            pinned.setdefault(guest.node, []).append(guest)
     for name, ledger in board.ledgers.items():
         claims = ledger.claims()
         unplaced = 0
-        for guest, rule in managed:
-            if guest.node == name and rule.cpu_class in PINNED_CLASSES:
-                holding, warnings = stored_holding(guest, ledger.host)
-                board.warnings.extend(warnings)
-                if holding.cpus:
-                    claims.append(holding.claim())
-                else:
-                    unplaced += guest.vcpus
+        for guest in pinned.get(name, ()):
+            holding, warnings = stored_holding(guest, ledger.host)
+            board.warnings.extend(warnings)
+            if holding.cpus:
+                claims.append(holding.claim)
+            else:
+                unplaced += guest.vcpus
         total += score(ledger.host, claims, unplaced, ledger.reserved)
     return total
 
 
 def _score_after(board: Board) -> Vector:
     total = Vector()
-    vcpus = {guest.vmid: guest.vcpus for guest in board.snapshot.guests}
+    guests = {guest.vmid: guest for guest in board.snapshot.guests}
+    unplaced: t.Dict[str, int] = {}
+    moves: t.Dict[str, int] = {}
+    for entry in board.refused:
+        guest = guests[entry["vmid"]]
+        unplaced[guest.node] = unplaced.get(guest.node, 0) + guest.vcpus
+    for placement in board.placements.values():
+        node = placement.guest.node
+        moves[node] = moves.get(node, 0) + _moves(placement, board.ledgers[node].host)
     for name, ledger in board.ledgers.items():
-        node_of = {guest.vmid: guest.node for guest in board.snapshot.guests}
-        unplaced = sum(vcpus[entry["vmid"]] for entry in board.refused if node_of[entry["vmid"]] == name)
-        moves = sum(1 for p in board.placements.values() if p.guest.node == name and _moves(p, ledger.host))
-        total += score(ledger.host, ledger.claims(), unplaced, ledger.reserved, moves)
+        total += ledger.vector(unplaced.get(name, 0), moves.get(name, 0))
     return total
 
 

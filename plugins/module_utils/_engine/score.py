@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import astuple, dataclass, fields
 
-from .cpuset import count, lowest
+from .cpuset import count
 from .topology import Host
 
 
@@ -84,18 +84,20 @@ class Claim:
     blocked: int = 0
 
 
+class Counted(t.NamedTuple):
+    """What one claim adds to a vector: borders crossed above the least, the CPUs it holds, and all threads of its cores."""
+
+    numa: int
+    package: int
+    l3: int
+    cpus: int
+    cores: int
+
+
 def score(host: Host, claims: t.Iterable[Claim], unplaced_vcpus: int = 0, reserved: int = 0, moves: int = 0) -> Vector:
     """The vector of `claims` on `host`; `reserved` CPUs count neither as room nor as idle."""
-    held = [claim for claim in claims if claim.cpus]
     least = Least(host, reserved)
-    numa = package = l3 = 0
-    for claim in held:
-        excess = least.excess(claim)
-        numa += excess[0]
-        package += excess[1]
-        l3 += excess[2]
-    shared_core, orphan = _core_use(host, held, reserved)
-    return Vector(unplaced_vcpus, numa, package, l3, shared_core, orphan, _open_l3(host, held, reserved), moves)
+    return least.vector([least.counted(claim) for claim in claims if claim.cpus], unplaced_vcpus, moves)
 
 
 def _numa_span(host: Host, claim: Claim) -> int:
@@ -106,60 +108,65 @@ def _span(domains: t.Iterable[t.Any], cpus: int) -> int:
     return sum(1 for domain in domains if domain.cpus & cpus)
 
 
-def _core_use(host: Host, claims: t.Sequence[Claim], reserved: int) -> t.Tuple[int, int]:
-    used = blocked = 0
-    core_users: t.Dict[int, int] = {}
-    for claim in claims:
-        used |= claim.cpus
-        blocked |= claim.blocked
-        rest = claim.cpus & host.online
-        while rest:
-            core = host.core_of[lowest(rest)]
-            rest &= ~core
-            core_users[core] = core_users.get(core, 0) + 1
-    shared = sum(1 for users in core_users.values() if users > 1)
-    orphan = sum(count(core & ~used & ~blocked & ~reserved) for core in core_users)
-    return shared, orphan
-
-
-def _open_l3(host: Host, claims: t.Sequence[Claim], reserved: int) -> int:
-    used = reserved
-    for claim in claims:
-        used |= claim.cpus | claim.blocked
-    guest_cpus = used & ~reserved
-    return sum(1 for domain in host.l3_domains if domain.cpus & guest_cpus and domain.cpus & ~used)
-
-
 class Least:
-    """The fewest NUMA nodes, packages and L3 domains that could hold a guest on the host when it is empty."""
+    """The fewest NUMA nodes, packages and L3 domains that could hold a guest on the host when it is empty.
+
+    Judging one host again and again is cheap: what a claim counts for is worked out once.
+    """
 
     def __init__(self, host: Host, reserved: int = 0) -> None:
         self._host = host
+        self._reserved = reserved
         self._numa_cpus = _largest_first(n.cpus & ~reserved for n in host.numa_nodes)
         self._numa_memory = sorted((n.memory_mib or 0 for n in host.numa_nodes), reverse=True)
         self._packages = _largest_first(p.cpus & ~reserved for p in host.packages)
         self._l3 = _largest_first(d.cpus & ~reserved for d in host.l3_domains)
-        self._known: t.Dict[t.Tuple[int, int], t.Tuple[int, int, int]] = {}
+        self._spans: t.Dict[t.Tuple[int, int], t.Tuple[int, int, int]] = {}
+        self._counted: t.Dict[Claim, Counted] = {}
 
     def spans(self, vcpus: int, memory_mib: int) -> t.Tuple[int, int, int]:
         """(NUMA nodes, packages, L3 domains), the largest taken first."""
         key = (vcpus, memory_mib)
-        if key not in self._known:
-            self._known[key] = (
+        if key not in self._spans:
+            self._spans[key] = (
                 max(_fewest(vcpus, self._numa_cpus), _fewest(memory_mib, self._numa_memory)),
                 _fewest(vcpus, self._packages),
                 _fewest(vcpus, self._l3),
             )
-        return self._known[key]
+        return self._spans[key]
 
-    def excess(self, claim: Claim) -> t.Tuple[int, int, int]:
-        """How many NUMA nodes, packages and L3 domains more than that a guest touches."""
-        numa, package, l3 = self.spans(claim.vcpus, claim.memory_mib if claim.memory else 0)
-        return (
-            max(0, _numa_span(self._host, claim) - numa),
-            max(0, _span(self._host.packages, claim.cpus) - package),
-            max(0, _span(self._host.l3_domains, claim.cpus) - l3),
-        )
+    def counted(self, claim: Claim) -> Counted:
+        """What the claim adds to the host's vector."""
+        known = self._counted.get(claim)
+        if known is None:
+            numa, package, l3 = self.spans(claim.vcpus, claim.memory_mib if claim.memory else 0)
+            known = self._counted[claim] = Counted(
+                max(0, _numa_span(self._host, claim) - numa),
+                max(0, _span(self._host.packages, claim.cpus) - package),
+                max(0, _span(self._host.l3_domains, claim.cpus) - l3),
+                claim.cpus | claim.blocked,
+                self._host.whole_cores(claim.cpus),
+            )
+        return known
+
+    def vector(self, claims: t.Iterable[Counted], unplaced_vcpus: int = 0, moves: int = 0) -> Vector:
+        """The vector of all that guests with CPUs hold on the host."""
+        numa = package = l3 = 0
+        used, once, twice = self._reserved, 0, 0
+        for claim in claims:
+            numa += claim[0]
+            package += claim[1]
+            l3 += claim[2]
+            used |= claim[3]
+            twice |= once & claim[4]
+            once |= claim[4]
+        guests = used & ~self._reserved
+        open_l3 = 0
+        for domain in self._host.l3_domains:
+            if domain.cpus & guests and domain.cpus & ~used:
+                open_l3 += 1
+        shared_core = count(twice & self._host.first_threads) if twice else 0
+        return Vector(unplaced_vcpus, numa, package, l3, shared_core, count(once & ~used), open_l3, moves)
 
 
 def _largest_first(masks: t.Iterable[int]) -> t.List[int]:

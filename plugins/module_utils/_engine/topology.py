@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .cpuset import count, cpus_of, lowest, parse_cpulist
+from .cpuset import count, cpus_of, lowest, mask_of, parse_cpulist
 from .errors import FactsError, GrammarError
 
 # ACPI's SLIT value for "the same NUMA node", and the usual one for "another NUMA node" where no table says.
@@ -109,6 +109,21 @@ class Host:
     def core_of(self) -> t.Mapping[int, int]:
         """CPU -> mask of its core's online threads."""
         return {cpu: core for core in self.cores for cpu in cpus_of(core)}
+
+    @cached_property
+    def first_threads(self) -> int:
+        """The lowest CPU of every core."""
+        return mask_of(lowest(core) for core in self.cores)
+
+    def whole_cores(self, cpus: int) -> int:
+        """All online threads of the cores that `cpus` touch."""
+        whole = 0
+        rest = cpus & self.online
+        while rest:
+            core = self.core_of[lowest(rest)]
+            whole |= core
+            rest &= ~core
+        return whole
 
     @cached_property
     def package_index(self) -> t.Mapping[int, int]:
