@@ -182,6 +182,13 @@ class Tree:
         except OSError:
             return None
 
+    def link_target(self, path: str) -> t.Optional[str]:
+        """Where a symbolic link points, as it is written; None if there is no link."""
+        try:
+            return os.readlink(self._prefix + path)
+        except OSError:
+            return None
+
     def real_path(self, path: str) -> str:
         """Where a path leads with all links followed."""
         return os.path.realpath(self._prefix + path)

@@ -1,0 +1,169 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which cpufreq policies have to change so that CPU sets get what is wished for them.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.errors import GrammarError, SettingError
+from .cpufreq_policies import CpufreqPolicy, Setting, read_hardware_range
+from .files import Tree
+
+PERFORMANCE = "performance"
+
+# Where CPUs of one policy have several wishes, the one further to the front holds for all of them.
+_GOVERNORS = (PERFORMANCE, "schedutil", "ondemand", "conservative", "powersave")
+_EPPS = (PERFORMANCE, "balance_performance", "default", "balance_power", "power")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A setting for a CPU set; `name` is what it is called in messages."""
+
+    name: str
+    cpus: int
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one policy shall have (None: as it is). `outside` are its CPUs for which nobody wished that."""
+
+    policy: CpufreqPolicy
+    wanted: Setting
+    outside: int = 0
+
+
+def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[Wish]:
+    """The wishes of the sets in `busy` (each with `cpus`, a cpulist) and of `free`, which is for all other online CPUs.
+
+    Raises SettingError for an empty set, for CPUs that are offline, not there, or in two sets, and for a set without a wish.
+    """
+    wishes: t.List[Wish] = []
+    taken = 0
+    for number, entry in enumerate(busy):
+        name = f"busy[{number}]"
+        cpus = _cpus(name, entry["cpus"], online, present)
+        if cpus & taken:
+            raise SettingError(f"CPUs {format_cpulist(cpus & taken)} of {name} are in an earlier set too; name each CPU in one set.")
+        taken |= cpus
+        wishes.append(Wish(name, cpus, _setting(name, entry)))
+    if free is not None and online & ~taken:
+        wishes.append(Wish("free", online & ~taken, _setting("free", free)))
+    return wishes
+
+
+def _cpus(name: str, text: str, online: int, present: int) -> int:
+    try:
+        cpus = parse_cpulist(text)
+    except GrammarError as e:
+        raise SettingError(f"cpus of {name}: {e}") from None
+    if not cpus:
+        raise SettingError(f"cpus of {name} is empty; name CPUs such as 0-7,32-39, or leave the set out.")
+    if cpus & ~present:
+        raise SettingError(f"CPUs {format_cpulist(cpus & ~present)} of {name} do not exist here; this host has {format_cpulist(present)}.")
+    if cpus & ~online:
+        raise SettingError(f"CPUs {format_cpulist(cpus & ~online)} of {name} are offline; online are {format_cpulist(online)}.")
+    return cpus
+
+
+def _setting(name: str, entry: t.Mapping[str, t.Any]) -> Setting:
+    setting = Setting(entry.get("governor"), entry.get("epp"), entry.get("min_khz"), entry.get("max_khz"))
+    if setting == Setting():
+        raise SettingError(f"{name} wishes for nothing; give it governor, epp, min_khz or max_khz.")
+    return setting
+
+
+def changes_for(tree: Tree, policies: t.Sequence[CpufreqPolicy], wishes: t.Sequence[Wish]) -> t.List[Change]:
+    """One change per policy that a wish touches, in the order of `policies`, whether it differs already or not.
+
+    Raises SettingError where a driver does not offer what is wished, or for CPUs without a policy.
+    """
+    changes = []
+    for policy in policies:
+        touching = [wish for wish in wishes if wish.cpus & policy.cpus]
+        if touching:
+            wanted = _strictest([wish.setting for wish in touching])
+            _check(tree, policy, wanted)
+            agreed = [wish.cpus for wish in touching if wish.setting == wanted]
+            changes.append(Change(policy, wanted, policy.cpus & ~_union(agreed)))
+    without = _union(wish.cpus for wish in wishes) & ~_union(policy.cpus for policy in policies)
+    if without:
+        raise SettingError(f"CPUs {format_cpulist(without)} have no frequency scaling on this host; leave them out of the sets.")
+    return changes
+
+
+def _union(masks: t.Iterable[int]) -> int:
+    union = 0
+    for mask in masks:
+        union |= mask
+    return union
+
+
+def _strictest(settings: t.Sequence[Setting]) -> Setting:
+    """Of several wishes the one that keeps the CPUs faster, value by value."""
+    governor = _first([setting.governor for setting in settings], _GOVERNORS)
+    epps = [setting.epp for setting in settings if setting.governor in (None, governor)]
+    return Setting(
+        governor,
+        _first(epps, _EPPS),
+        max((setting.min_khz for setting in settings if setting.min_khz is not None), default=None),
+        max((setting.max_khz for setting in settings if setting.max_khz is not None), default=None),
+    )
+
+
+def _first(values: t.Sequence[t.Optional[str]], order: t.Sequence[str]) -> t.Optional[str]:
+    """The value that stands first in `order`; values that `order` does not know come last, by name."""
+    known = [value for value in values if value is not None]
+    return min(known, key=lambda value: (order.index(value) if value in order else len(order), value), default=None)
+
+
+def _check(tree: Tree, policy: CpufreqPolicy, wanted: Setting) -> None:
+    where = f"CPUs {format_cpulist(policy.cpus)} ({policy.driver})"
+    if wanted.governor is not None and wanted.governor not in policy.governors:
+        raise SettingError(f"{where} do not offer the governor {wanted.governor!r}; they offer {_listed(policy.governors)}.")
+    if wanted.epp is not None:
+        _check_epp(policy, wanted.epp, wanted.governor or policy.setting.governor, where)
+    if wanted.min_khz is not None or wanted.max_khz is not None:
+        _check_range(tree, policy, wanted, where)
+
+
+def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where: str) -> None:
+    if policy.epps is None:
+        raise SettingError(
+            f"{where} have no energy preference, which only active modes of intel_pstate and amd-pstate have; leave epp out."
+        )
+    if epp not in policy.epps and not epp.isdigit():
+        raise SettingError(f"{where} do not offer the energy preference {epp!r}; they offer {_listed(policy.epps)}.")
+    if governor == PERFORMANCE and epp != PERFORMANCE:
+        raise SettingError(
+            f"{where} keep the preference performance under the governor performance; leave epp {epp!r} out, or set another governor."
+        )
+
+
+def _check_range(tree: Tree, policy: CpufreqPolicy, wanted: Setting, where: str) -> None:
+    low, high = read_hardware_range(tree, policy.folder)
+    for name, value in (("min_khz", wanted.min_khz), ("max_khz", wanted.max_khz)):
+        if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+            raise SettingError(f"{where} run at {low} to {high} kHz, so {name} {value} is impossible; choose a frequency in between.")
+    if wanted.min_khz is not None and wanted.max_khz is not None and wanted.min_khz > wanted.max_khz:
+        raise SettingError(f"min_khz {wanted.min_khz} is above max_khz {wanted.max_khz} for {where}; exchange them.")
+
+
+def _listed(names: t.Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def only_offered(policy: CpufreqPolicy, kept: Setting) -> Setting:
+    """What of earlier values can be put back under the driver of today; a preference goes with its governor."""
+    governor = kept.governor if kept.governor in policy.governors else None
+    held = (governor or policy.setting.governor) == PERFORMANCE
+    epp = kept.epp if policy.epps is not None and (kept.epp in policy.epps or (kept.epp or "").isdigit()) else None
+    return replace(kept, governor=governor, epp=None if held and epp != PERFORMANCE else epp)

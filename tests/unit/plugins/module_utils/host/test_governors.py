@@ -1,0 +1,261 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Governors, preferences and limits on generated hosts whose files follow the kernel's rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import typing as t
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors, warnings_of
+from sysfs_trees import MODELS, CpufreqPolicy, write_tree
+from sysfs_trees.cpufreq_rules import RuledTree
+
+CPU = "sys/devices/system/cpu/cpufreq"
+
+
+class Host:
+    """A generated host and the options of the module."""
+
+    def __init__(self, root: str) -> None:
+        self.tree = RuledTree(root)
+
+    def set(self, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
+        self.tree.writes.clear()
+        return set_governors(self.tree, {"busy": None, "free": None, "persistent": False, "state": "present", **options}, check)
+
+    def values(self, number: int) -> t.Tuple[t.Any, ...]:
+        names = ("scaling_governor", "energy_performance_preference", "scaling_min_freq", "scaling_max_freq")
+        return tuple(self.tree.word(f"{CPU}/policy{number}/{name}") for name in names)
+
+    def kept(self) -> bool:
+        return self.tree.exists("var/lib/corepin/cpu-governor.json")
+
+
+@pytest.fixture
+def host(tmp_path):
+    return lambda model: Host(str(write_tree(model, tmp_path / "host")))
+
+
+def busy(cpus: str, **setting: t.Any) -> t.Dict[str, t.Any]:
+    return {"busy": [{"cpus": cpus, **setting}]}
+
+
+ACTIVE = ["epyc-9354-nps4", "xeon-6338-2s"]  # amd-pstate-epp and intel_pstate, powersave and balance_performance at first
+
+
+@pytest.mark.parametrize("model", ACTIVE)
+def test_governor_then_preference_once_per_policy(host, model):
+    machine = host(model)
+    result = machine.set(**busy("0-1", governor="performance"))
+    assert result["changed"]
+    assert [path for path, text in machine.tree.writes] == [f"{CPU}/policy0/scaling_governor", f"{CPU}/policy1/scaling_governor"]
+    assert machine.values(0)[:2] == ("performance", "performance")
+    again = machine.set(**busy("0-1", governor="performance"))
+    assert not again["changed"]
+    assert machine.tree.writes == []
+    machine.set(**busy("0-1", governor="powersave", epp="power"))
+    assert machine.values(1)[:2] == ("powersave", "power")
+    assert [path.rsplit("/", 1)[1] for path, text in machine.tree.writes[:2]] == ["scaling_governor", "energy_performance_preference"]
+
+
+@pytest.mark.parametrize("model", ACTIVE)
+def test_absent_restores_preference_and_governor(host, model):
+    machine = host(model)
+    before = [machine.values(number) for number in range(4)]
+    machine.set(**busy("0-3", governor="performance", max_khz=2000000))
+    assert machine.kept()
+    assert machine.set(state="absent")["changed"]
+    assert [machine.values(number) for number in range(4)] == before
+    assert not machine.kept()
+    assert not machine.set(state="absent")["changed"]
+
+
+def test_a_cpu_that_leaves_the_set_gets_back_what_it_had(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0-3", governor="performance"))
+    result = machine.set(**busy("2-5", governor="performance"))
+    assert [(entry["cpus"], entry["changed"], entry["after"]["governor"]) for entry in result["policies"]] == [
+        ("0-1", True, "powersave"),
+        ("2-3", False, "performance"),
+        ("4-5", True, "performance"),
+    ]
+    assert machine.values(0)[:2] == ("powersave", "balance_performance")
+
+
+def test_free_cpus_have_a_wish_of_their_own(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0-7", governor="performance"), free={"governor": "powersave", "epp": "power"})
+    assert machine.values(7)[:2] == ("performance", "performance")
+    assert machine.values(8)[:2] == ("powersave", "power")
+    assert not machine.set(**busy("0-7", governor="performance"), free={"governor": "powersave", "epp": "power"})["changed"]
+
+
+def test_default_is_known_again_by_what_it_reads_back_as(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0", epp="power"))
+    assert machine.set(**busy("0", epp="default"))["changed"]
+    assert machine.values(0)[1] == "balance_performance"
+    assert not machine.set(**busy("0", epp="default"))["changed"]
+    assert machine.tree.writes == []
+
+
+def test_rounded_frequencies_converge(host):
+    machine = host("epyc-9354-nps4")
+    assert machine.set(**busy("0", min_khz=1000500, max_khz=2000999))["changed"]
+    assert machine.values(0)[2:] == ("1000000", "2000000")
+    assert not machine.set(**busy("0", min_khz=1000500, max_khz=2000999))["changed"]
+    assert machine.set(**busy("0", min_khz=500000, max_khz=900000))["changed"]
+    assert machine.values(0)[2:] == ("500000", "900000")
+
+
+def test_check_mode_says_the_same_and_writes_nothing(host):
+    machine = host("epyc-9354-nps4")
+    options = {**busy("0-3", governor="performance"), "persistent": True}
+    before = [machine.values(number) for number in range(8)]
+    expected = machine.set(check=True, **options)
+    assert [machine.values(number) for number in range(8)] == before
+    assert not machine.kept()
+    assert not machine.tree.exists("etc/corepin")
+    assert machine.set(**options) == expected
+
+
+def test_a_shared_policy_follows_the_faster_wish(tmp_path):
+    model = dataclasses.replace(
+        MODELS["ryzen-5950x"],
+        cpufreq=(CpufreqPolicy(tuple(range(8))), CpufreqPolicy(tuple(range(8, 32)))),
+    )
+    machine = Host(str(write_tree(model, tmp_path / "host")))
+    result = machine.set(**busy("0-3", governor="performance"), free={"governor": "schedutil"})
+    assert machine.values(0)[0] == "performance"
+    assert result["policies"][0]["outside"] == "4-7"
+    assert warnings_of(result)[0].startswith("CPUs 4-7 share a frequency policy with others of 0-7")
+
+
+def test_a_refused_write_puts_everything_back(host):
+    machine = host("epyc-9354-nps4")
+    before = [machine.values(number) for number in range(4)]
+    machine.tree.refuse[f"{CPU}/policy3/scaling_governor"] = errno.EIO
+    with pytest.raises(SettingError, match=r"policy3/scaling_governor refused 'performance' .*put back"):
+        machine.set(**busy("0-3", governor="performance"))
+    assert [machine.values(number) for number in range(4)] == before
+    machine.tree.refuse.clear()
+    machine.set(**busy("0-3", governor="performance"))
+    machine.set(state="absent")
+    assert [machine.values(number) for number in range(4)] == before
+
+
+@pytest.mark.parametrize("killed_at", range(6))
+def test_killed_at_any_write_the_next_run_puts_it_right(host, monkeypatch, killed_at):
+    machine = host("epyc-9354-nps4")
+    before = [machine.values(number) for number in range(8)]
+    options = {**busy("0-3", governor="powersave", epp="power"), "free": None}
+    machine.set(**busy("0-3", governor="performance"))
+    honest = machine.tree.write
+
+    def write(path: str, text: str) -> None:
+        if len(machine.tree.writes) == killed_at:
+            raise KeyboardInterrupt
+        honest(path, text)
+
+    monkeypatch.setattr(machine.tree, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        machine.set(**options)
+    monkeypatch.undo()
+    machine.set(**options)
+    assert machine.values(3)[:2] == ("powersave", "power")
+    machine.set(state="absent")
+    assert [machine.values(number) for number in range(8)] == before
+
+
+def test_after_a_change_of_driver_only_what_it_offers_is_restored(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0", governor="performance"))
+    folder = machine.tree.full(f"{CPU}/policy0")
+    for name, text in {"scaling_available_governors": "schedutil ondemand", "scaling_governor": "schedutil"}.items():
+        with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+    machine.set(state="absent")
+    assert machine.values(0)[0] == "schedutil"
+    assert not machine.kept()
+
+
+def test_a_host_without_frequency_scaling_is_skipped(host):
+    result = host("odd-no-cpufreq").set(**busy("0", governor="performance"))
+    assert result["skipped"]
+    assert not result["changed"]
+    assert "no frequency scaling" in result["msg"]
+
+
+BAD = {
+    "governor": (
+        busy("0-3", governor="turbo"),
+        "CPUs 0 (amd-pstate-epp) do not offer the governor 'turbo'; they offer performance, powersave.",
+    ),
+    "preference": (busy("0", epp="fast"), "CPUs 0 (amd-pstate-epp) do not offer the energy preference 'fast'; they offer "),
+    "held": (busy("0", governor="performance", epp="power"), "CPUs 0 (amd-pstate-epp) keep the preference performance under "),
+    "empty": (busy("", governor="performance"), "cpus of busy[0] is empty; name CPUs such as 0-7,32-39, or leave the set out."),
+    "beyond": (busy("62-65", governor="performance"), "CPUs 64-65 of busy[0] do not exist here; this host has 0-63."),
+    "grammar": (busy("3-", governor="performance"), "cpus of busy[0]: "),
+    "twice": (
+        {"busy": [{"cpus": "0-3", "governor": "performance"}, {"cpus": "3-4", "governor": "powersave"}]},
+        "CPUs 3 of busy[1] are in an earlier set too; name each CPU in one set.",
+    ),
+    "nothing": (busy("0"), "busy[0] wishes for nothing; give it governor, epp, min_khz or max_khz."),
+    "range": (busy("0", max_khz=9000000), "CPUs 0 (amd-pstate-epp) run at 400000 to 3799072 kHz, so max_khz 9000000 is impossible; "),
+    "order": (busy("0", min_khz=2000000, max_khz=1000000), "min_khz 2000000 is above max_khz 1000000 for CPUs 0 "),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_wishes_are_one_sentence_and_write_nothing(host, name):
+    machine = host("epyc-9354-nps4")
+    options, message = BAD[name]
+    with pytest.raises(SettingError) as caught:
+        machine.set(**options)
+    assert str(caught.value).startswith(message)
+    assert machine.tree.writes == []
+    assert not machine.kept()
+
+
+def test_offline_cpus_and_passive_drivers(tmp_path):
+    model = dataclasses.replace(MODELS["ryzen-5950x"], offline=(5,), cpufreq=tuple(CpufreqPolicy((cpu,)) for cpu in range(32)))
+    machine = Host(str(write_tree(model, tmp_path / "host")))
+    with pytest.raises(SettingError, match=r"CPUs 5 of busy\[0\] are offline; online are 0-4,6-31\."):
+        machine.set(**busy("4-5", governor="performance"))
+    with pytest.raises(SettingError, match=r"CPUs 0 \(acpi-cpufreq\) have no energy preference"):
+        machine.set(**busy("0", epp="power"))
+
+
+def test_other_services_are_named(host):
+    machine = host("epyc-9354-nps4")
+    os.makedirs(machine.tree.full("sys/fs/cgroup/system.slice/tuned.service"))
+    result = machine.set(**busy("0", governor="performance"))
+    assert result["conflicts"] == ["tuned.service"]
+    assert any(text.startswith("tuned.service also sets governors") for text in warnings_of(result))
+
+
+def test_persistent_leaves_a_unit_and_absent_removes_it(host):
+    machine = host("epyc-9354-nps4")
+    options = {**busy("0", governor="powersave", epp="power"), "persistent": True}
+    assert machine.set(**options)["changed"]
+    assert not machine.set(**options)["changed"]
+    lines = machine.tree.text("etc/corepin/cpu-governor.conf").splitlines()
+    assert lines == [
+        f"w /{CPU}/policy0/scaling_governor - - - - powersave",
+        f"w /{CPU}/policy0/energy_performance_preference - - - - power",
+    ]
+    unit = "etc/systemd/system/corepin-cpu-governor.service"
+    for target in ("multi-user", "suspend", "hibernate"):
+        assert machine.tree.link_target(f"etc/systemd/system/{target}.target.wants/corepin-cpu-governor.service") == f"/{unit}"
+    assert machine.set(**busy("0", governor="powersave", epp="power"))["changed"]
+    assert not machine.tree.exists(unit)
+    machine.set(**options)
+    machine.set(state="absent")
+    assert not machine.tree.exists("etc/corepin/cpu-governor.conf")
+    assert machine.tree.link_target("etc/systemd/system/multi-user.target.wants/corepin-cpu-governor.service") is None
