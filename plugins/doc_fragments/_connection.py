@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options of both doors: the API where O(api_host) is given, else a PVE host as root."""
+    """The options of both doors: the API where O(api_host) or O(api_session) is given, else a PVE host as root."""
 
     DOCUMENTATION = r"""
 options:
@@ -42,7 +42,8 @@ options:
     type: str
   api_otp:
     description:
-      - One-time password (TOTP), where O(api_user) has a second factor. Each is valid once only.
+      - One-time password (TOTP), where O(api_user) has a second factor. Each is valid once only, so that a play with several tasks
+        logs in with M(corepin.proxmox.api_session) and gives the others O(api_session).
       - Uses the E(PROXMOX_OTP) environment variable if not specified.
     type: str
   api_token_id:
@@ -84,9 +85,49 @@ options:
       - How many requests that only read are under way at once.
     type: int
     default: 8
+  api_session:
+    description:
+      - The session that M(corepin.proxmox.api_session) returned, so that a play logs in once. A one-time password is valid
+        once only.
+      - It says where, as whom and how verified, and wins over all options and environment variables that say so too, from
+        O(api_host) to O(validate_certs).
+      - PVE lets a ticket serve for two hours. In its second hour it is renewed for as long as the task lasts.
+    type: dict
+    suboptions:
+      host:
+        description: Host of the PVE API.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        default: 8006
+      user:
+        description: Who has logged in.
+        type: str
+        required: true
+      ticket:
+        description: The ticket, which goes with every request.
+        type: str
+        required: true
+      csrf_token:
+        description: The token that goes with every write as well.
+        type: str
+        required: true
+      expires:
+        description: When the ticket ends, in seconds since the epoch.
+        type: int
+        required: true
+      ca_path:
+        description: File with the certificate authority that signed the host's certificate.
+        type: path
+      validate_certs:
+        description: Whether to verify that certificate.
+        type: bool
+        default: true
 notes:
   - The options are those of community.proxmox with the same environment variables, so that one C(module_defaults) block
     of C(group/corepin.proxmox.proxmox) serves both collections.
 requirements:
-  - proxmoxer >= 2.0.1 and requests, only where O(api_host) is given
+  - proxmoxer >= 2.0.1 and requests, only where O(api_host) or O(api_session) is given
 """

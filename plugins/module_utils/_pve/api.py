@@ -19,15 +19,17 @@ import traceback
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from .errors import LoginError, PveError, UncertainError, UnreachableError, refusal
+from .ticket import Answer, SecondFactorError, Ticket, obtain
 
 PROXMOXER_ERROR: t.Optional[str] = None
 try:
     import requests  # before proxmoxer, whose https backend ends the whole program where requests is missing
     from proxmoxer.backends.https import Backend
-    from proxmoxer.core import AuthenticationError, ProxmoxResource, ResourceException
+    from proxmoxer.core import ProxmoxResource, ResourceException
+    from requests.cookies import cookiejar_from_dict
 except ImportError:
     PROXMOXER_ERROR = traceback.format_exc()
 
@@ -43,7 +45,7 @@ Result = t.TypeVar("Result")
 
 @dataclass(frozen=True)
 class Login:
-    """Where and as whom to log in. `token_id` is the part after the `!`; a password wins over a token."""
+    """Where and as whom to log in. `token_id` is the part after the `!`; a ticket wins over a password, and that over a token."""
 
     host: str
     port: int = 8006
@@ -52,6 +54,7 @@ class Login:
     otp: t.Optional[str] = field(default=None, repr=False)
     token_id: t.Optional[str] = None
     token_secret: t.Optional[str] = field(default=None, repr=False)
+    ticket: t.Optional[Ticket] = field(default=None, repr=False)
     ca_path: t.Optional[str] = None
     validate_certs: bool = True
     timeout_s: float = 35.0
@@ -59,7 +62,7 @@ class Login:
 
     @property
     def by_token(self) -> bool:
-        return not self.password
+        return not self.password and not self.ticket
 
     @property
     def may_set_root_keys(self) -> bool:
@@ -80,14 +83,61 @@ def path(*parts: t.Any) -> str:
     return "/".join(quote(str(part), safe="") for part in parts)
 
 
+class TicketAuth:
+    """What requests and proxmoxer ask of an authentication, for a ticket: its cookie, and the CSRF token of writes."""
+
+    def __init__(self, ticket: Ticket, verify: t.Union[bool, str], timeout: t.Tuple[float, float]) -> None:
+        self.ticket = ticket
+        self.verify_ssl = verify
+        self.timeout = timeout
+
+    def get_cookies(self) -> t.Any:
+        return cookiejar_from_dict({"PVEAuthCookie": self.ticket.ticket})
+
+    def __call__(self, request: t.Any) -> t.Any:
+        if request.method != "GET":
+            request.headers["CSRFPreventionToken"] = self.ticket.csrf_token
+        return request
+
+
 class Session:
     """A logged-in session; `get`, `put` and `each` may be used from several threads at once."""
 
     def __init__(self, login: Login) -> None:
-        """Log in once. Raises LoginError, UnreachableError or PveError."""
+        """Log in once, unless the login is by a ticket or a token. Raises LoginError, UnreachableError or PveError."""
         self.login = login
-        self._backend = self._log_in()
         self._thread = threading.local()
+        self._timeout = (min(CONNECT_TIMEOUT_S, login.timeout_s), login.timeout_s)
+        self._verify = self._verification()
+        self._backend = Backend(
+            login.host,
+            port=login.port,
+            user=login.user,
+            verify_ssl=self._verify,
+            timeout=self._timeout,
+            token_name=login.token_id or "",
+            token_value=login.token_secret or "",
+        )
+        self._renewal = threading.Lock()
+        self._renewable = True
+        self._secrets = [login.password, login.otp, login.token_secret]
+        if not login.by_token:
+            self._use(login.ticket or self._log_in())
+
+    @property
+    def ticket(self) -> t.Optional[Ticket]:
+        """The ticket in use; None for a token."""
+        auth = self._backend.auth
+        return auth.ticket if isinstance(auth, TicketAuth) else None
+
+    def renew(self) -> None:
+        """Exchange the ticket for a new one, without password and second factor. Raises PveError."""
+        present = self.ticket
+        if present:
+            try:
+                self._use(self._obtained(present.ticket, None))
+            except LoginError:
+                raise self._over() from None
 
     def get(self, call: str, **params: t.Any) -> t.Any:
         """The data of a GET request. Raises PveError."""
@@ -140,32 +190,53 @@ class Session:
                     future.cancel()
                 raise
 
-    def _log_in(self) -> t.Any:
+    def _use(self, ticket: Ticket) -> None:
+        self._secrets += [ticket.ticket, ticket.csrf_token]
+        self._backend.auth = TicketAuth(ticket, self._verify, self._timeout)
+        self._thread = threading.local()
+
+    def _log_in(self) -> Ticket:
+        return self._obtained(str(self.login.password), self.login.otp)
+
+    def _obtained(self, password: str, otp: t.Optional[str]) -> Ticket:
         login = self.login
-        credentials: t.Dict[str, t.Any] = (
-            {"token_name": login.token_id, "token_value": login.token_secret}
-            if login.by_token
-            else {"password": login.password, "otp": login.otp}
-        )
         try:
-            return Backend(
-                login.host,
-                port=login.port,
-                user=login.user,
-                verify_ssl=self._verify(),
-                timeout=(min(CONNECT_TIMEOUT_S, login.timeout_s), login.timeout_s),
-                **credentials,
-            )
-        except AuthenticationError as e:
-            raise self._login_refused(str(e)) from None
-        except (KeyError, TypeError, ValueError) as e:
+            ticket = obtain(self._post_login, login.user, password, otp)
+        except SecondFactorError as e:
+            raise self._second_factor_missing(e) from None
+        except (AttributeError, KeyError, TypeError, ValueError):  # no `from`: what answers may have sent back what was sent
             raise PveError(
                 f"What answers at {login.address} is not the PVE API (no ticket in its answer); check api_host and api_port."
-            ) from e
+            ) from None
         except OSError as e:
             raise self._connection_failure(e, "the login") from None
+        if ticket is None:
+            raise LoginError(f"PVE at {login.address} refuses the login of {login.user}; check api_user (with its realm) and api_password.")
+        return ticket
 
-    def _verify(self) -> t.Union[bool, str]:
+    def _post_login(self, form: t.Mapping[str, str]) -> t.Optional[Answer]:
+        url = f"{self._backend.get_base_url()}/access/ticket"
+        answer = requests.post(url, data=dict(form), verify=self._verify, timeout=self._timeout, allow_redirects=False)
+        if answer.status_code == 401:
+            return None
+        if answer.status_code != 200:
+            raise UnreachableError(
+                f"PVE at {self.login.address} cannot log in {self.login.user} (status {answer.status_code}); check the host."
+            )
+        return t.cast(Answer, answer.json()["data"])
+
+    def _renew_in_time(self) -> None:
+        """A ticket that ends within the hour is renewed once; where that fails, it serves as long as it lasts."""
+        if not self.ticket or not self.ticket.wants_renewal:
+            return
+        with self._renewal:
+            if self._renewable and self.ticket.wants_renewal:
+                try:
+                    self.renew()
+                except PveError:
+                    self._renewable = False
+
+    def _verification(self) -> t.Union[bool, str]:
         """What requests is to verify the certificate with: a path wins over REQUESTS_CA_BUNDLE, and so does False."""
         ca_path = self.login.ca_path
         if not self.login.validate_certs or not ca_path:
@@ -174,23 +245,21 @@ class Session:
             raise PveError(f"The CA file {ca_path!r} does not exist; correct ca_path (on a PVE host it is /etc/pve/pve-root-ca.pem).")
         return ca_path
 
-    def _login_refused(self, words: str) -> PveError:
-        login = self.login
-        if "Two Factor" in words and login.otp:
-            return LoginError(f"PVE refuses the second factor of {login.user}; give a fresh api_otp, for each is valid once only.")
-        if "Two Factor" in words:
-            return LoginError(f"The login {login.user} needs a second factor; give api_otp, or use an API token, which needs none.")
-        code = re.search(r"code: (\d+)", words)
-        if code and code.group(1) == "401":
-            return LoginError(
-                f"PVE at {login.address} refuses the login of {login.user}; check api_user (with its realm) and api_password."
-            )
-        return UnreachableError(
-            f"PVE at {login.address} cannot log in {login.user} (status {code.group(1) if code else 'unknown'}); check the host."
+    def _over(self, words: str = "") -> LoginError:
+        said = f" ({words})" if words else ""
+        return LoginError(
+            f"PVE at {self.login.address} does not accept the session of {self.login.user} (any more){said}; log in again, for a ticket is "
+            "valid for two hours."
         )
+
+    def _second_factor_missing(self, error: SecondFactorError) -> LoginError:
+        if error.refused:
+            return LoginError(f"PVE refuses the second factor of {self.login.user}; give a fresh api_otp, for each is valid once only.")
+        return LoginError(f"The login {self.login.user} needs a second factor; give api_otp, or use an API token, which needs none.")
 
     def _request(self, method: str, call: str, params: t.Dict[str, t.Any]) -> t.Any:
         what = f"{method} /{call}"
+        self._renew_in_time()
         resource = ProxmoxResource(
             base_url=f"{self._backend.get_base_url()}/{call}", session=self._http(), serializer=self._backend.get_serializer()
         )
@@ -215,6 +284,8 @@ class Session:
         if isinstance(error.errors, dict) and not any(isinstance(text, bytes) for text in error.errors.values()):
             words = "; ".join(f"{key}: {' '.join(str(text).split())}" for key, text in sorted(error.errors.items())) or words
         failure = refusal(self._without_secrets(words), what, error.status_code)
+        if isinstance(failure, LoginError) and self.ticket:
+            return self._over(failure.words)
         if isinstance(failure, LoginError):
             return LoginError(
                 f"PVE at {self.login.address} does not accept {self.login.label} ({failure.words or 'no reason given'}); check it."
@@ -239,9 +310,9 @@ class Session:
         return UncertainError(f"The connection to the PVE API at {where} broke during {what} ({_reason(text)}); run again.")
 
     def _without_secrets(self, text: str) -> str:
-        for secret in (self.login.password, self.login.token_secret, self.login.otp):
-            if secret:
-                text = text.replace(secret, "***")
+        for secret in filter(None, self._secrets):
+            for form in (secret, quote(secret, safe=""), quote_plus(secret), quote(secret)):
+                text = text.replace(form, "***")
         return text
 
 

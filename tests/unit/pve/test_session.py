@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve import errors
@@ -152,8 +154,50 @@ def test_no_secret_in_any_message_or_representation(lab: Lab) -> None:
 def test_a_ticket_serves_as_password() -> None:
     with Lab(Cluster.from_dict(described())) as lab:
         first = Session(login_to(lab))
-        ticket = first._backend.get_tokens()[0]
-        assert Session(login_to(lab, password=ticket)).get("version")["release"] == "9.2"
+        assert first.ticket
+        assert Session(login_to(lab, password=first.ticket.ticket)).get("version")["release"] == "9.2"
+
+
+def test_a_second_factor_that_was_not_given_is_not_tried(lab: Lab) -> None:
+    lab.cluster.access.users["root@pam"].totp = "JBSWY3DPEHPK3PXP"
+    with pytest.raises(errors.LoginError, match="needs a second factor"):
+        Session(login_to(lab))
+    assert [(request.path, request.params.get("tfa-challenge")) for request in lab.requests] == [("/access/ticket", None)]
+
+
+def test_a_session_is_taken_up_by_its_ticket_without_a_login(lab: Lab) -> None:
+    ticket = Session(login_to(lab)).ticket
+    assert ticket
+    seen = lab.mark()
+    session = Session(login_to(lab, password=None, ticket=ticket))
+    session.get("version")
+    session.put(path("nodes", "pve1", "qemu", 101, "config"), {"cores": 1})
+    assert [(request.method, request.user) for request in lab.requests_since(seen)] == [("GET", "root@pam"), ("PUT", "root@pam")]
+    assert session.login.may_set_root_keys
+
+
+def test_a_ticket_near_its_end_is_renewed_once_and_without_a_second_factor(lab: Lab) -> None:
+    ticket = Session(login_to(lab)).ticket
+    assert ticket
+    lab.cluster.access.users["root@pam"].totp = "JBSWY3DPEHPK3PXP"
+    seen = lab.mark()
+    session = Session(login_to(lab, password=None, ticket=replace(ticket, expires=int(time.time()) + 600)))
+    session.each(lambda _number: session.get("version"), list(range(20)))
+    assert sum(1 for request in lab.requests_since(seen) if request.path == "/access/ticket") == 1
+    assert session.ticket
+    assert not session.ticket.wants_renewal
+
+
+def test_an_expired_session_says_so() -> None:
+    clock = [1_700_000_000.0]
+    with Lab(Cluster.from_dict(described(), clock=lambda: clock[0])) as lab:
+        lab.cluster.unauthorized_delay = 0
+        ticket = Session(login_to(lab)).ticket
+        clock[0] += 7300
+        session = Session(login_to(lab, password=None, ticket=ticket))
+        for attempt in (lambda: session.get("version"), session.renew):
+            with pytest.raises(errors.LoginError, match=r"does not accept the session of root@pam .*log in again"):
+                attempt()
 
 
 def test_who_may_set_what() -> None:
