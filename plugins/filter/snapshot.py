@@ -12,10 +12,13 @@ from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import an
 
 @ansible_filter("snapshot")
 def snapshot(
-    hostvars: t.Mapping[str, t.Any], guest_info: t.Any = None, groups: t.Optional[t.Mapping[str, t.Any]] = None
+    hostvars: t.Mapping[str, t.Any],
+    guest_info: t.Any = None,
+    groups: t.Optional[t.Mapping[str, t.Any]] = None,
+    read: t.Optional[t.Sequence[str]] = None,
 ) -> t.Dict[str, t.Any]:
     """Put a snapshot together from facts, guests and groups."""
-    return build(hostvars, guest_info, groups)
+    return build(hostvars, guest_info, groups, read)
 
 
 class FilterModule:

@@ -12,6 +12,7 @@ import typing as t
 
 Document = t.Mapping[str, t.Any]
 
+_SHOWN = 10  # guests that are named where many are skipped for one reason
 _WHEN = {"now": "at once", "pending": "from its next start on", "restart": "by a restart", "live": "at once, also for the running guest"}
 
 
@@ -29,9 +30,24 @@ def plan_lines(plan: Document, guests: t.Sequence[Document] = ()) -> t.List[str]
     lines += [f"Move on {move['node']}: {move['reason']} It costs the guest {move['cost']}." for move in plan["moves"]]
     lines += [_requested(entry) for entry in plan.get("requests", ())]
     lines += [f"Refused: {entry['message']}" for entry in plan["refused"]]
-    lines += [f"Skipped: guest {_label(entry['vmid'], names)} {entry['reason']}." for entry in plan.get("skipped", ())]
+    lines += _skipped(plan.get("skipped", ()), names)
     lines += [f"Warning: {warning}" for warning in plan["warnings"]]
     return [*lines, _plan_sum(plan)]
+
+
+def _skipped(entries: t.Sequence[Document], names: t.Mapping[int, str]) -> t.List[str]:
+    """A line for each guest; for those that no rule matches and those on hosts that were not read one line per reason."""
+    together: t.Dict[str, t.List[str]] = {}
+    lines = []
+    for entry in entries:
+        if entry.get("rule") in ("no_rule", "unread_host"):
+            together.setdefault(str(entry["reason"]), []).append(_label(entry["vmid"], names))
+        else:
+            lines.append(f"Skipped: guest {_label(entry['vmid'], names)} {entry['reason']}.")
+    for reason, labels in together.items():
+        shown = ", ".join(labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
+        lines.append(f"Skipped, because each {reason}: guest{'' if len(labels) == 1 else 's'} {shown}.")
+    return lines
 
 
 def _requested(entry: Document) -> str:

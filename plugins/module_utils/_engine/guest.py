@@ -73,6 +73,7 @@ class Guest:
     pending: Pending = field(default_factory=dict)
     hostpci: t.Tuple[str, ...] = ()
     hugepages: t.Optional[str] = None
+    unread: t.Optional[str] = None  # why its config is not known
 
     @classmethod
     def from_info(cls, info: t.Mapping[str, t.Any]) -> Guest:
@@ -113,7 +114,7 @@ def _guest_from_info(info: t.Mapping[str, t.Any]) -> Guest:
     resized = apply_pending(config, pending)
     return Guest(
         vmid=int(info["vmid"]),
-        node=str(info["node"]),
+        node=str(info["node"] or ""),
         vcpus=config_vcpus(resized) if {"cores", "sockets"} & set(pending) else int(info["vcpus"] or 0),
         memory_mib=config_memory_mib(resized) if "memory" in pending else int(info["memory_mib"] or 0),
         type=str(info.get("type") or "qemu"),
@@ -130,6 +131,7 @@ def _guest_from_info(info: t.Mapping[str, t.Any]) -> Guest:
         pending=pending,
         hostpci=tuple(info.get("hostpci") or ()),
         hugepages=None if info.get("hugepages") in (None, "") else str(info["hugepages"]),
+        unread=None if info.get("unread") in (None, "") else str(info["unread"]),
     )
 
 

@@ -19,7 +19,7 @@ from .cpuset import count, mask_of, parse_ordered
 from .existing import stored_holding
 from .guest import Cell, Guest, affinity_order, cell_from_mapping, describes_host
 from .ledger import Holding, Ledger, bound_evenly
-from .policy import PINNED_CLASSES, Policy, Rule
+from .policy import PINNED_CLASSES, UNMANAGED, Policy, Rule
 from .scope import not_placeable
 from .snapshot import Snapshot
 from .topology import Host
@@ -138,7 +138,9 @@ class Occupancy:
 
 def occupancy_now(snapshot: Snapshot, policy: Policy, host: Host) -> Occupancy:
     """What the configs of the guests on `host` say."""
-    return Occupancy(host, policy, _pooled(host, policy, [_stored(g, r, host) for g, r in _guests(snapshot, policy, host)]))
+    return Occupancy(
+        host, policy, _pooled(host, policy, [_stored(g, _applicable(g, r, policy), host) for g, r in _guests(snapshot, policy, host)])
+    )
 
 
 def occupancy_planned(snapshot: Snapshot, policy: Policy, host: Host, placements: t.Mapping[int, Document]) -> Occupancy:
@@ -146,7 +148,7 @@ def occupancy_planned(snapshot: Snapshot, policy: Policy, host: Host, placements
     tenants = []
     for guest, rule in _guests(snapshot, policy, host):
         placement = placements.get(guest.vmid)
-        tenants.append(_placed(guest, rule, host, placement) if placement else _stored(guest, rule, host))
+        tenants.append(_placed(guest, rule, host, placement) if placement else _stored(guest, _applicable(guest, rule, policy), host))
     return Occupancy(host, policy, _pooled(host, policy, tenants))
 
 
@@ -156,9 +158,14 @@ def _guests(snapshot: Snapshot, policy: Policy, host: Host) -> t.Iterator[t.Tupl
             yield guest, policy.rule_for(guest, snapshot.groups)
 
 
+def _applicable(guest: Guest, rule: Rule, policy: Policy) -> Rule:
+    """The guest's rule where it can be applied to it."""
+    return UNMANAGED if not_placeable(guest, rule, policy) else rule
+
+
 def _stored(guest: Guest, rule: Rule, host: Host) -> Tenant:
     holding, notes = stored_holding(guest, host)
-    cpu_class = "unmanaged" if not_placeable(guest, rule) else rule.cpu_class
+    cpu_class = rule.cpu_class
     holds = bool(holding.cpus) and cpu_class in (*PINNED_CLASSES, "unmanaged")
     in_pool = cpu_class == "shared" and not holding.cpus
     roams = not holding.cpus and not in_pool

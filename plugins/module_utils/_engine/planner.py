@@ -136,6 +136,7 @@ def _changes(board: Board) -> t.List[t.Dict[str, t.Any]]:
 
 def _content(board: Board, before: Vector) -> t.Dict[str, t.Any]:
     changes = _changes(board)
+    skipped = sum(1 for entry in board.skipped if entry["rule"] != "no_rule")
     hosts = board.snapshot.hosts
     return {
         "schema": SCHEMA,
@@ -155,8 +156,8 @@ def _content(board: Board, before: Vector) -> t.Dict[str, t.Any]:
             "changed": len(changes),
             "pending": sum(1 for change in changes if change["effect"] == "pending"),
             "refused": len(board.refused),
-            "skipped": len(board.skipped),
-            "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - len(board.skipped),
+            "skipped": skipped,
+            "unmanaged": len(board.snapshot.guests) - len(board.placements) - len(board.refused) - skipped,
             "hosts": {name: ledger.summary() for name, ledger in board.ledgers.items()},
         },
         "score": {"before": before.as_dict(), "after": _score_after(board).as_dict()},

@@ -51,6 +51,7 @@ POLICY_KEYS = (
     "restart",
     "housekeeping",
     "memory_move",
+    "allow_protected",
 )
 
 
@@ -141,6 +142,7 @@ class Policy:
     restart: t.Tuple[str, ...] = ()
     housekeeping: bool = False
     memory_move: bool = False
+    allow_protected: bool = False
 
     @classmethod
     def from_dict(cls, policy: t.Mapping[str, t.Any]) -> Policy:
@@ -166,10 +168,11 @@ class Policy:
             restart=tuple(str(entry) for entry in _list(policy.get("restart"), "restart")),
             housekeeping=_boolean(policy.get("housekeeping"), "housekeeping", False),
             memory_move=_boolean(policy.get("memory_move"), "memory_move", False),
+            allow_protected=_boolean(policy.get("allow_protected"), "allow_protected", False),
         )
 
     def rule_for(self, guest: Guest, groups: t.Mapping[str, t.Collection[t.Any]]) -> Rule:
-        """The first rule that matches; without one the guest is unmanaged."""
+        """The first rule that matches; without one the guest is unmanaged (UNMANAGED itself, which no rule is)."""
         for rule in self.rules:
             if rule.match.holds(guest, groups):
                 return rule

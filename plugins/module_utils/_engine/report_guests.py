@@ -107,6 +107,8 @@ def _state(tenant: Tenant, planned: t.Optional[Tenant], plan: _Entries) -> t.Tup
     change = plan.changes.get(vmid)
     if vmid in plan.refused:
         return "refused", "gets no place, stays as it is"
+    if vmid in plan.skipped and tenant.cpu_class == "unmanaged" and plan.skipped[vmid].get("rule") == "no_rule":
+        return "unmanaged", "matches no rule, stays as it is"
     if vmid in plan.skipped:
         return "skipped", f"{plan.skipped[vmid]['reason']}, stays as it is"
     if tenant.cpu_class == "unmanaged":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from .errors import FactsError
 from .guest import CELL_KEYS, Guest, config_memory_mib, config_vcpus, split_tags
 from .topology import Host
+from .wording import listed
 
 SCHEMA = 1
 _AMBIENT_GROUPS = ("all", "ungrouped")
@@ -57,13 +58,23 @@ class Snapshot:
 
     @property
     def unread_hosts(self) -> t.Dict[str, str]:
-        """Hosts whose topology is not known, with the reason: offline, or not among the facts."""
-        known = set(self.online) | {guest.node for guest in self.guests}
-        return {
-            name: "has no topology facts" if self.online.get(name, True) else "is offline"
-            for name in sorted(known)
-            if name not in self.hosts or not self.online.get(name, True)
-        }
+        """Hosts that are not known well enough to plan for, with the reason: offline, not among the facts, or guests not read."""
+        known = set(self.online) | {guest.node for guest in self.guests if guest.node}
+        untold = {guest.node: f"did not tell the config of {guest.label}" for guest in reversed(self.guests) if guest.unread}
+        reasons = {}
+        for name in sorted(known):
+            if not self.online.get(name, True):
+                reasons[name] = "is offline"
+            elif name not in self.hosts:
+                reasons[name] = "has no topology facts"
+            elif name in untold:
+                reasons[name] = untold[name]
+        return reasons
+
+    @property
+    def foreign_hosts(self) -> t.List[str]:
+        """Hosts with facts that the cluster does not have, as far as it tells its hosts."""
+        return [name for name in self.hosts if self.online and name not in self.online]
 
     @property
     def host_warnings(self) -> t.List[str]:
@@ -71,27 +82,32 @@ class Snapshot:
         warnings = []
         for name, why in self.unread_hosts.items():
             warning = f"Host {name} {why}, so that nothing is planned for it and its guests"
-            known = self.online.get(name, True)
-            warnings.append(f"{warning}; put it into the inventory by that name, or see why it was not read." if known else f"{warning}.")
-        for name in self.hosts:
-            if self.online and name not in self.online:
-                warnings.append(
-                    f"Host {name} was read, but the cluster has no host of that name ({', '.join(sorted(self.online))}); set corepin_node "
-                    "to its name in PVE."
-                )
+            unknown = self.online.get(name, True) and name not in self.hosts
+            warnings.append(f"{warning}; put it into the inventory by that name, or see why it was not read." if unknown else f"{warning}.")
+        warnings += [
+            f"Host {name} was read, but the cluster has no host of that name ({', '.join(sorted(self.online))}); set corepin_node "
+            "to its name in PVE."
+            for name in self.foreign_hosts
+        ]
+        lost = [guest.label for guest in self.guests if not guest.node]
+        if lost:
+            warnings.append(f"Nothing is planned for {listed(lost)}, because nobody tells on which host; gather the guests again.")
         return warnings
 
 
-def build(hostvars: Document, guest_info: t.Any, groups: t.Optional[Document]) -> t.Dict[str, t.Any]:
+def build(
+    hostvars: Document, guest_info: t.Any, groups: t.Optional[Document], read: t.Optional[t.Collection[str]] = None
+) -> t.Dict[str, t.Any]:
     """Put a snapshot together from `corepin_host` facts, the result of guest_info and inventory groups.
 
     `guest_info` is the registered result, a list of them (one per host that was asked), or None: then the guests come
-    from the host variables of community.proxmox's inventory plugin. Raises FactsError.
+    from the host variables of community.proxmox's inventory plugin. `read` are the inventory names of the hosts that were
+    read just now: facts of others, from a cache, count as not gathered. None means all. Raises FactsError.
     """
     hosts: t.Dict[str, t.Any] = {}
     names_of_hosts: t.Dict[str, str] = {}
     for inventory_name, variables in hostvars.items():
-        facts = _host_facts(variables)
+        facts = _host_facts(variables) if read is None or inventory_name in read else None
         if facts:
             name = str(facts.get("node") or inventory_name)
             if name in hosts:
@@ -131,8 +147,11 @@ def _merged_guests(results: t.Sequence[t.Any]) -> t.Dict[int, t.Any]:
     for result in results:
         if not isinstance(result, t.Mapping) or "guests" not in result:
             raise FactsError("The result of guest_info has no guests; hand over the registered result of corepin.proxmox.guest_info.")
+        unread = {int(entry["vmid"]): str(entry["reason"]) for entry in result.get("unread") or ()}
         for guest in result["guests"]:
-            guests.setdefault(int(guest["vmid"]), guest)
+            vmid = int(guest["vmid"])
+            if vmid not in guests or guests[vmid].get("unread"):  # one host may have read what another could not
+                guests[vmid] = {**guest, "unread": unread[vmid]} if vmid in unread else guest
     return guests
 
 
@@ -144,7 +163,7 @@ def _inventory_vmid(variables: t.Any) -> t.Optional[int]:
 def guest_from_inventory(variables: Document) -> t.Dict[str, t.Any]:
     """One guest from the `proxmox_*` host variables that community.proxmox's inventory plugin sets (want_facts)."""
     config = {}
-    for key in ("affinity", "numa", "cores", "sockets", "memory", "hugepages", "hotplug", "balloon"):
+    for key in ("affinity", "numa", "cores", "sockets", "memory", "hugepages", "hotplug", "balloon", "vcpus", "args"):
         if variables.get(f"proxmox_{key}") not in (None, ""):
             config[key] = _config_text(variables[f"proxmox_{key}"])
     for key in CELL_KEYS:
@@ -160,6 +179,7 @@ def guest_from_inventory(variables: Document) -> t.Dict[str, t.Any]:
         "status": str(variables.get("proxmox_status") or "unknown"),
         "template": str(variables.get("proxmox_template") or "0") in ("1", "True", "true"),
         "lock": variables.get("proxmox_lock") or None,
+        "protection": str(variables.get("proxmox_protection") or "0") in ("1", "True", "true"),
         "tags": list(tags) if isinstance(tags, (list, tuple)) else split_tags(variables.get("proxmox_tags")),
         "pool": variables.get("proxmox_pool") or None,
         "digest": variables.get("proxmox_digest") or None,
