@@ -16,7 +16,7 @@ import typing as t
 
 from .board import Board, ManagedGuest, Placement, hardest_first
 from .cpuset import format_cpulist, mask_of
-from .desired import differences
+from .desired import differences, waiting
 from .existing import stored_cpus, stored_holding
 from .guest import Guest
 from .ledger import Ledger
@@ -28,6 +28,7 @@ from .scope import managed_guests
 from .score import Vector, score
 from .snapshot import Snapshot
 from .topology import Host
+from .tuning import tuning_of
 from .unpinned import place_local, place_shared, warn_about_floating_guests
 
 
@@ -49,8 +50,9 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
             place_shared(board, guest, rule)
     warn_about_floating_guests(board, managed)
     _warn_about_refused_guests(board)
+    tuning = tuning_of(board)
     content = _content(board, before)
-    return sealed({**content, "requests": place_requests(board)})
+    return sealed({**content, "tuning": tuning, "requests": place_requests(board)})
 
 
 def _warn_about_refused_guests(board: Board) -> None:
@@ -119,6 +121,9 @@ def _changes(board: Board) -> t.List[t.Dict[str, t.Any]]:
     for _vmid, placement in sorted(board.placements.items()):
         guest = placement.guest
         before, after = differences(guest, placement.wanted)
+        restarts = board.policy.restarts(guest)
+        if restarts and not after:
+            before, after = waiting(guest, placement.wanted)
         if after:
             changes.append(
                 {
@@ -127,7 +132,7 @@ def _changes(board: Board) -> t.List[t.Dict[str, t.Any]]:
                     "digest": guest.digest,
                     "before": before,
                     "after": after,
-                    "effect": "pending" if guest.running else "now",
+                    "effect": "now" if not guest.running else "restart" if restarts else "pending",
                     "reason": placement.reason,
                 }
             )

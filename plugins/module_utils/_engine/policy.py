@@ -52,6 +52,7 @@ POLICY_KEYS = (
     "housekeeping",
     "memory_move",
     "allow_protected",
+    "free_cpus",
 )
 
 
@@ -101,6 +102,14 @@ class Rule:
     expose_threads: bool = False
 
 
+@dataclass(frozen=True)
+class Frequency:
+    """Governor and energy performance preference for CPUs; None = as they are."""
+
+    governor: t.Optional[str] = None
+    epp: t.Optional[str] = None
+
+
 UNMANAGED = Rule(cpu_class="unmanaged", vcpu_pinning=False)
 
 
@@ -143,6 +152,7 @@ class Policy:
     housekeeping: bool = False
     memory_move: bool = False
     allow_protected: bool = False
+    free_cpus: Frequency = field(default_factory=Frequency)
 
     @classmethod
     def from_dict(cls, policy: t.Mapping[str, t.Any]) -> Policy:
@@ -169,6 +179,7 @@ class Policy:
             housekeeping=_boolean(policy.get("housekeeping"), "housekeeping", False),
             memory_move=_boolean(policy.get("memory_move"), "memory_move", False),
             allow_protected=_boolean(policy.get("allow_protected"), "allow_protected", False),
+            free_cpus=_frequency(policy.get("free_cpus")),
         )
 
     def rule_for(self, guest: Guest, groups: t.Mapping[str, t.Collection[t.Any]]) -> Rule:
@@ -177,6 +188,10 @@ class Policy:
             if rule.match.holds(guest, groups):
                 return rule
         return UNMANAGED
+
+    def restarts(self, guest: Guest) -> bool:
+        """Whether a running guest may be restarted for its placement."""
+        return guest.running and (str(guest.vmid) in self.restart or bool(set(guest.tags) & set(self.restart)))
 
     def reservation(self, host: str) -> Reservation:
         return self.reserved_hosts.get(host, self.reserved_default)
@@ -315,6 +330,12 @@ def _reservation(value: t.Any, what: str) -> Reservation:
         memory_mib_per_numa_node=_number(entry.get("memory_mib_per_numa_node"), f"{what}.memory_mib_per_numa_node"),
         auto=auto,
     )
+
+
+def _frequency(value: t.Any) -> Frequency:
+    entry = _mapping(value, "free_cpus")
+    _known(entry, _TEXTS, "key of free_cpus")
+    return Frequency(**{key: str(entry[key]) for key in _TEXTS if entry.get(key) not in (None, "")})
 
 
 def _request(value: t.Any, what: str) -> Request:

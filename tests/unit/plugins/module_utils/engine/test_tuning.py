@@ -1,0 +1,79 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Governors and interrupts in the plan: for which CPUs, and for whom not."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PolicyError
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
+
+HOST = {
+    "cpus": {"online": "0-15"},
+    "cores": [f"{cpu},{cpu + 8}" for cpu in range(8)],
+    "packages": [{"id": 0, "cpus": "0-15"}],
+    "l3_domains": [{"id": 0, "cpus": "0-15"}],
+    "numa_nodes": [{"id": 0, "cpus": "0-15", "memory_mib": 64000}],
+}
+
+
+def plan_for(policy: t.Mapping[str, t.Any], *guests: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    full = [{"node": "pve1", "vcpus": 4, "memory_mib": 1024, **guest} for guest in guests]
+    return place(Snapshot.from_dict({"hosts": {"pve1": {**HOST, "node": "pve1"}}, "guests": full}), Policy.from_dict(policy))
+
+
+RULES = [
+    {"match": {"tags": ["fast"]}, "governor": "performance", "irq": "follow"},
+    {"match": {"tags": ["mild"]}, "governor": "powersave", "epp": "balance_power"},
+    {"match": {"tags": ["float"]}, "class": "shared", "governor": "performance"},
+    {"match": {"tags": ["plain"]}},
+]
+FAST = {"vmid": 101, "tags": ["fast"], "hostpci": ["0000:41:00.1", "0000:41:00.0"]}
+
+
+def test_each_setting_has_the_cpus_of_its_guests():
+    plan = plan_for({"rules": RULES}, FAST, {"vmid": 102, "tags": ["mild"]}, {"vmid": 103, "tags": ["fast"]}, {"vmid": 104, "tags": ["plain"]})
+    assert check_plan(plan)["tuning"] == {
+        "pve1": {
+            "busy": [
+                {"cpus": "0-1,4-5,8-9,12-13", "governor": "performance", "epp": None, "vmids": [101, 103]},
+                {"cpus": "2-3,10-11", "governor": "powersave", "epp": "balance_power", "vmids": [102]},
+            ],
+            "free": None,
+            "interrupts": [
+                {"pci": "0000:41:00.0", "cpus": "0-1,8-9", "vmid": 101},
+                {"pci": "0000:41:00.1", "cpus": "0-1,8-9", "vmid": 101},
+            ],
+        }
+    }
+
+
+def test_free_cpus_have_a_setting_for_themselves():
+    plan = plan_for({"rules": RULES, "free_cpus": {"governor": "schedutil"}}, {"vmid": 104, "tags": ["plain"]})
+    assert plan["tuning"]["pve1"] == {"busy": [], "free": {"governor": "schedutil", "epp": None}, "interrupts": []}
+
+
+def test_a_host_with_nothing_to_do_is_left_out():
+    assert plan_for({"rules": RULES}, {"vmid": 104, "tags": ["plain"]})["tuning"] == {}
+
+
+def test_a_change_of_tuning_changes_the_hash():
+    plans = [plan_for({"rules": [{"match": {}, "governor": governor}]}, FAST) for governor in ("performance", "powersave")]
+    assert plans[0]["plan_id"] != plans[1]["plan_id"]
+
+
+def test_floating_guests_have_no_cpus_to_tune():
+    plan = plan_for({"rules": RULES}, {"vmid": 105, "tags": ["float"]})
+    assert plan["tuning"] == {}
+    assert any("the rules of guests 105 set governor, epp or irq" in warning for warning in plan["warnings"])
+
+
+def test_free_cpus_know_two_keys():
+    with pytest.raises(PolicyError, match="'min' is not a known key of free_cpus"):
+        Policy.from_dict({"free_cpus": {"min": 1}})
