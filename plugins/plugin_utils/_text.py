@@ -17,7 +17,7 @@ _WHEN = {"now": "at once", "pending": "from its next start on", "restart": "by a
 
 
 def plan_lines(plan: Document, guests: t.Sequence[Document] = ()) -> t.List[str]:
-    """Changes, moves, requests, refusals, skipped guests, warnings and the sum of a plan.
+    """Changes, moves, tuning, requests, refusals, skipped guests, warnings and the sum of a plan.
 
     `guests` are those of guest_info, for their names.
     """
@@ -28,6 +28,7 @@ def plan_lines(plan: Document, guests: t.Sequence[Document] = ()) -> t.List[str]
         for change in plan["changes"]
     ]
     lines += [f"Move on {move['node']}: {move['reason']} It costs the guest {move['cost']}." for move in plan["moves"]]
+    lines += [line for node, tuning in plan.get("tuning", {}).items() for line in _tuned(node, tuning)]
     lines += [_requested(entry) for entry in plan.get("requests", ())]
     lines += [f"Refused: {entry['message']}" for entry in plan["refused"]]
     lines += _skipped(plan.get("skipped", ()), names)
@@ -48,6 +49,22 @@ def _skipped(entries: t.Sequence[Document], names: t.Mapping[int, str]) -> t.Lis
         shown = ", ".join(labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
         lines.append(f"Skipped, because each {reason}: guest{'' if len(labels) == 1 else 's'} {shown}.")
     return lines
+
+
+def _tuned(node: str, tuning: Document) -> t.Iterator[str]:
+    """What the playbook tune will set on a host: `Tuning of pve1: CPUs 0-1,8-9 get governor performance for guest 101.`"""
+    for entry in tuning["busy"]:
+        who = ", ".join(map(str, entry["vmids"]))
+        yield f"Tuning of {node}: CPUs {entry['cpus']} get {_frequency(entry)} for guest{'' if len(entry['vmids']) == 1 else 's'} {who}."
+    if tuning["free"]:
+        yield f"Tuning of {node}: {'the other' if tuning['busy'] else 'all'} CPUs get {_frequency(tuning['free'])}."
+    for entry in tuning["interrupts"]:
+        yield f"Tuning of {node}: the interrupts of {entry['pci']} go to CPUs {entry['cpus']} of guest {entry['vmid']}."
+
+
+def _frequency(entry: Document) -> str:
+    words = {"governor": "governor", "epp": "energy preference"}
+    return " and ".join(f"{word} {entry[key]}" for key, word in words.items() if entry[key])
 
 
 def _requested(entry: Document) -> str:

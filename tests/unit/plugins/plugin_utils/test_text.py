@@ -54,6 +54,19 @@ def test_memory_of_several_cells_and_of_none() -> None:
     assert "hugepages absent -> 1024" in plan_lines(plan(pages))[0]
 
 
+def test_what_the_host_will_do_for_its_guests() -> None:
+    tuning = {
+        "busy": [{"cpus": "0-1,8-9", "governor": "powersave", "epp": "power", "vmids": [101, 102]}],
+        "free": {"governor": "schedutil", "epp": None},
+        "interrupts": [{"pci": "0000:41:00.0", "cpus": "0-1", "vmid": 101}],
+    }
+    assert plan_lines({**plan(), "tuning": {"pve1": tuning}})[:3] == [
+        "Tuning of pve1: CPUs 0-1,8-9 get governor powersave and energy preference power for guests 101, 102.",
+        "Tuning of pve1: the other CPUs get governor schedutil.",
+        "Tuning of pve1: the interrupts of 0000:41:00.0 go to CPUs 0-1 of guest 101.",
+    ]
+
+
 def test_moves_and_requested_guests_are_named() -> None:
     document = {
         **plan(),
