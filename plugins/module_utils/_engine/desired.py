@@ -56,3 +56,12 @@ def differences(guest: Guest, wanted: Wanted) -> t.Tuple[Wanted, Wanted]:
     if "numa" in keys and wanted["numa"] is None and not truthy(present.get("numa")):
         keys.remove("numa")
     return {key: present.get(key) for key in keys}, {key: wanted[key] for key in keys}
+
+
+def waiting(guest: Guest, wanted: Wanted) -> t.Tuple[Wanted, Wanted]:
+    """(before, after) of the keys that are stored as wanted, but which the running guest was not started with: both are equal in effect."""
+    if not guest.running:
+        return {}, {}
+    present = guest.next_config
+    keys = [key for key in sorted(wanted) if key in guest.pending and not same_effect(key, guest.config.get(key), wanted[key])]
+    return {key: present.get(key) for key in keys}, {key: wanted[key] for key in keys}

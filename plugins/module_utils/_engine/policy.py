@@ -37,6 +37,21 @@ _CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
 _TEXTS = ("governor", "epp")
 _BOOLEANS = ("vcpu_pinning", "expose_threads")
 RULE_KEYS = tuple(_CHOICES) + _TEXTS + _BOOLEANS
+REQUEST_KEYS = (
+    "name",
+    "count",
+    "vcpus",
+    "memory_mib",
+    "tags",
+    "pool",
+    "across",
+    "nodes",
+    "ha_rules",
+    "group",
+    "group_affinity",
+)
+ACROSS = ("pack", "spread")
+GROUP_AFFINITIES = ("positive", "negative")
 AUTO_RESERVATIONS = ("ceph", "zfs")
 MODES = ("config", "runtime", "both")
 PARTIAL = ("freeze", "refuse")
@@ -126,7 +141,10 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Request:
-    """`count` guests still to be created, all alike."""
+    """`count` guests still to be created, all alike.
+
+    `group` is never None where `group_affinity` (positive or negative) is given: without a name the copies are a group.
+    """
 
     name: str
     vcpus: int
@@ -135,6 +153,11 @@ class Request:
     rule: Rule = field(default_factory=Rule)
     tags: t.Tuple[str, ...] = ()
     pool: t.Optional[str] = None
+    across: t.Optional[str] = None
+    nodes: t.Tuple[str, ...] = ()
+    ha_rules: t.Tuple[str, ...] = ()
+    group: t.Optional[str] = None
+    group_affinity: t.Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +192,7 @@ class Policy:
                 str(host): _reservation(value, f"reserved.hosts.{host}")
                 for host, value in _mapping(reserved.get("hosts"), "reserved.hosts").items()
             },
-            requests=tuple(_request(r, f"request {n}") for n, r in enumerate(_list(policy.get("requests"), "requests"), start=1)),
+            requests=_requests(policy.get("requests")),
             repack=_repack(policy.get("repack")),
             overcommit_cpu=_factor(overcommit.get("cpu"), "overcommit.cpu"),
             overcommit_memory=_factor(overcommit.get("memory"), "overcommit.memory"),
@@ -338,12 +361,30 @@ def _frequency(value: t.Any) -> Frequency:
     return Frequency(**{key: str(entry[key]) for key in _TEXTS if entry.get(key) not in (None, "")})
 
 
+def _requests(value: t.Any) -> t.Tuple[Request, ...]:
+    requests = tuple(_request(r, f"request {n}") for n, r in enumerate(_list(value, "requests"), start=1))
+    affinities: t.Dict[t.Optional[str], t.Optional[str]] = {}
+    for request in requests:
+        if request.group and affinities.setdefault(request.group, request.group_affinity) != request.group_affinity:
+            raise PolicyError(
+                f"The requests of the group {request.group} have the group_affinity {affinities[request.group]} and "
+                f"{request.group_affinity}; give all of them the same."
+            )
+    return requests
+
+
 def _request(value: t.Any, what: str) -> Request:
     entry = _mapping(value, what)
-    _known(entry, ("name", "count", "vcpus", "memory_mib", "tags", "pool") + RULE_KEYS, f"key of {what}")
+    _known(entry, REQUEST_KEYS + RULE_KEYS, f"key of {what}")
     for key in ("name", "vcpus", "memory_mib"):
         if entry.get(key) in (None, ""):
             raise PolicyError(f"{what} has no {key}; a request needs name, vcpus and memory_mib.")
+    affinity = _choice(entry.get("group_affinity"), GROUP_AFFINITIES, f"group_affinity of {what}", "") or None
+    group = None if entry.get("group") in (None, "") else str(entry["group"])
+    if group and not affinity:
+        raise PolicyError(
+            f"{what} is in the group {group} but has no group_affinity; write positive (one host) or negative (different hosts)."
+        )
     return Request(
         name=str(entry["name"]),
         vcpus=_number(entry["vcpus"], f"vcpus of {what}"),
@@ -352,4 +393,9 @@ def _request(value: t.Any, what: str) -> Request:
         rule=rule_from(entry, Match(), what),
         tags=tuple(str(v) for v in _list(entry.get("tags"), f"tags of {what}")),
         pool=entry.get("pool") or None,
+        across=_choice(entry.get("across"), ACROSS, f"across of {what}", "") or None,
+        nodes=tuple(str(v) for v in _list(entry.get("nodes"), f"nodes of {what}")),
+        ha_rules=tuple(str(v) for v in _list(entry.get("ha_rules"), f"ha_rules of {what}")),
+        group=(group or f"of {what}") if affinity else None,
+        group_affinity=affinity,
     )

@@ -8,13 +8,28 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from .._engine.guest_config import GuestConfig, from_pending_answer
 from .api import Login, Session, path
-from .errors import DeniedError, MissingGuestError, PveError, UncertainError, UnknownCallError, UnreachableError
-from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, major_version, offline_hosts
-from .rights import CPU_PRIVILEGE, lacks, root_only_refusal, sees_all_guests
+from .errors import DeniedError, MissingGuestError, PveError, UncertainError, UnknownCallError, UnreachableError, refusal
+from .reading import (
+    GONE,
+    OFFLINE,
+    Answer,
+    GuestRef,
+    Reading,
+    ceph_health,
+    guest_refs,
+    major_version,
+    managed_guests,
+    offline_hosts,
+)
+from .rights import CPU_PRIVILEGE, POWER_PRIVILEGE, lacks, root_only_refusal, sees_all_guests
+
+TASK_POLL_S = 1.0
+TASK_GRACE_S = 60.0  # on top of the time that PVE itself was given
 
 ReadGuest = t.Union[GuestConfig, Exception]
 
@@ -156,16 +171,50 @@ class ApiDoor:
         if permissions is None:
             return refusal
         for guest, keys in wanted.items():
-            if lacks(permissions, CPU_PRIVILEGE, guest.vmid) and self._really_lacks(guest.vmid):
+            if self._lacks(permissions, CPU_PRIVILEGE, guest.vmid):
                 return (
                     f"The plan sets {', '.join(keys)} of guest {guest.vmid}, but {login.label} lacks the privilege {CPU_PRIVILEGE} on "
                     f"/vms/{guest.vmid}; grant it, or use another login (nothing was written)."
                 )
         return None
 
-    def _really_lacks(self, vmid: int) -> bool:
-        """Ask PVE about this guest alone, for the overall list leaves out paths without an entry of their own."""
-        return lacks(self._session.get_mapping("access/permissions", path=f"/vms/{vmid}"), CPU_PRIVILEGE, vmid)
+    def _lacks(self, permissions: t.Mapping[str, t.Any], privilege: str, vmid: int) -> bool:
+        """Ask PVE about this guest alone before saying so, for the overall list leaves out paths without an entry of their own."""
+        if not lacks(permissions, privilege, vmid):
+            return False
+        return lacks(self._session.get_mapping("access/permissions", path=f"/vms/{vmid}"), privilege, vmid)
+
+    def refuse_restarts(self, guests: t.Sequence[GuestRef]) -> t.Optional[str]:
+        login = self._session.login
+        permissions = None if login.may_set_root_keys or not guests else self._permissions()
+        for guest in guests if permissions is not None else ():
+            if self._lacks(permissions or {}, POWER_PRIVILEGE, guest.vmid):
+                return (
+                    f"The plan restarts guest {guest.vmid}, but {login.label} lacks the privilege {POWER_PRIVILEGE} on "
+                    f"/vms/{guest.vmid}; grant it, or use another login (nothing was written)."
+                )
+        return None
+
+    def read_ceph(self) -> t.Optional[str]:
+        return ceph_health(lambda: self._session.get("cluster/ceph/status"))
+
+    def ha_managed(self) -> t.FrozenSet[int]:
+        return managed_guests(self._session.get_list("cluster/ha/resources"))
+
+    def power(self, guest: GuestRef, action: str, timeout_s: float) -> None:
+        params = {} if action == "start" else {"timeout": int(timeout_s)}
+        upid = str(self._session.post(_guest_path(guest, "status", action), params))
+        deadline = time.monotonic() + timeout_s + TASK_GRACE_S
+        while True:
+            task = self._session.get_mapping(path("nodes", guest.node, "tasks", upid, "status"))
+            if task.get("status") != "running":
+                break
+            if time.monotonic() >= deadline:
+                raise UncertainError(f"the task {action} of {guest.label} has not ended after {timeout_s + TASK_GRACE_S:g} s")
+            time.sleep(TASK_POLL_S)
+        status = str(task.get("exitstatus") or "unknown")
+        if status != "OK" and not status.startswith("WARNINGS"):
+            raise refusal(status, f"the task {action} of {guest.label}")
 
     def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
         data = dict(values)

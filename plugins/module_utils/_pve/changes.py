@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._engine.cpuset import parse_ordered
 from .._engine.errors import GrammarError, PlanError
@@ -25,22 +25,38 @@ Values = t.Mapping[str, t.Optional[str]]
 
 @dataclass(frozen=True)
 class Change:
-    """What a plan asks for one guest: `after` holds canonical values, None = the key has to go."""
+    """What a plan asks for one guest: `after` holds the values to send, None = the key has to go.
+
+    digest: of the config that the change was made for, where it was made for one. The other way round there is none: then
+    `before` says what the plan wrote, and a key with any other value was changed by somebody else (`guarded_by_values`).
+    restarts: the plan says that the guest is restarted for it.
+    """
 
     vmid: int
     node: str
     after: Values
     before: Values = field(default_factory=dict)
     digest: t.Optional[str] = None
+    restarts: bool = False
+    guarded_by_values: bool = False
 
     @property
     def ref(self) -> GuestRef:
         return GuestRef(self.vmid, self.node)
 
+    def turned_round(self) -> Change:
+        """The change that undoes this one: the values before it go back exactly as they were, odd as they may be."""
+        return replace(self, before=self.after, after=self.before, digest=None, guarded_by_values=True)
 
-def changes_of(plan: t.Mapping[str, t.Any], nodes: t.Optional[t.Collection[str]] = None) -> t.List[Change]:
-    """The changes of a checked plan in its order, of the hosts `nodes` alone where given. Raises PlanError."""
+
+def changes_of(plan: t.Mapping[str, t.Any], nodes: t.Optional[t.Collection[str]] = None, rollback: bool = False) -> t.List[Change]:
+    """The changes of a checked plan in its order, of the hosts `nodes` alone where given; turned round for a `rollback`.
+
+    Raises PlanError.
+    """
     changes = [_change(entry) for entry in plan["changes"]]
+    if rollback:
+        changes = [change.turned_round() for change in changes]
     seen: t.Set[int] = set()
     for change in changes:
         if change.vmid in seen:
@@ -61,6 +77,7 @@ def _change(entry: t.Mapping[str, t.Any]) -> Change:
         after={str(key): _canonical(int(vmid), str(key), value) for key, value in sorted(entry["after"].items())},
         before={str(key): None if value is None else str(value) for key, value in sorted(entry["before"].items())},
         digest=None if digest in (None, "") else str(digest),
+        restarts=entry["effect"] == "restart",
     )
 
 

@@ -23,7 +23,19 @@ from .._engine.errors import GrammarError
 from .._engine.guest import parse_properties
 from .._engine.guest_config import GuestConfig, parse_guest_config
 from .errors import MissingGuestError, PveError, UncertainError, refusal
-from .reading import GONE, OFFLINE, Answer, GuestRef, Reading, guest_refs, local_host, major_version, offline_hosts
+from .reading import (
+    GONE,
+    OFFLINE,
+    Answer,
+    GuestRef,
+    Reading,
+    ceph_health,
+    guest_refs,
+    local_host,
+    major_version,
+    managed_guests,
+    offline_hosts,
+)
 from .section_config import parse_sections
 
 COMMAND_TIMEOUT_S = 60.0  # PVE itself waits at most 10 s for the lock of a guest
@@ -53,13 +65,16 @@ class NodeDoor:
         reading = Reading(version=str(_pvesh("/version")["version"]), status=self.read_status(), resources=resources)
         reading.crs = self._crs()
         reading.pci_mappings = parse_sections(self._text("mapping/pci.cfg"), repeated=("map",), typed=False)
-        reading.ha_resources = [{**item, "sid": f"{item['type']}:{item['id']}"} for item in parse_sections(self._text("ha/resources.cfg"))]
+        reading.ha_resources = self._ha_resources()
         reading.ha_rules = [{**item, "rule": item["id"]} for item in parse_sections(self._text("ha/rules.cfg"))]
         if major_version(reading.version) < 9 or any(item.get("group") for item in reading.ha_resources):
             reading.ha_groups = [{**item, "group": item["id"]} for item in parse_sections(self._text("ha/groups.cfg"))]
         self._follow_moved_guests(resources)
         self._read_configs(reading)
         return reading
+
+    def _ha_resources(self) -> t.List[t.Dict[str, t.Any]]:
+        return [{**item, "sid": f"{item['type']}:{item['id']}"} for item in parse_sections(self._text("ha/resources.cfg"))]
 
     def _crs(self) -> t.Mapping[str, str]:
         """The property `crs` of datacenter.cfg; {} where it is absent or PVE could not read it either."""
@@ -88,9 +103,14 @@ class NodeDoor:
                 reading.unread[ref.vmid] = (ref.node, GONE)
 
     def read_status(self) -> t.Sequence[Answer]:
-        if self._status is None:
-            self._status = t.cast("t.Sequence[Answer]", _pvesh("/cluster/status"))
+        self._status = t.cast("t.Sequence[Answer]", _pvesh("/cluster/status"))
         return self._status
+
+    def read_ceph(self) -> t.Optional[str]:
+        return ceph_health(lambda: _pvesh("/cluster/ceph/status"))
+
+    def ha_managed(self) -> t.FrozenSet[int]:
+        return managed_guests(self._ha_resources())
 
     def read_guests(self, guests: t.Sequence[GuestRef]) -> t.Dict[int, ReadGuest]:
         return {ref.vmid: self._read_guest(ref) for ref in guests}
@@ -121,7 +141,7 @@ class NodeDoor:
         return {ref.vmid: listed.get(ref.vmid) == "running" for ref in guests}
 
     def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
-        here = local_host(self.read_status())
+        here = local_host(self._status or self.read_status())
         elsewhere = sorted({guest.node for guest in wanted if guest.node != here})
         if not elsewhere:
             return None
@@ -129,6 +149,13 @@ class NodeDoor:
             f"The plan has changes for {', '.join(elsewhere)}, but this is {here}, whose qm reaches its own guests alone; run the "
             "module on each host with nodes: [that host], or give api_host (nothing was written)."
         )
+
+    def refuse_restarts(self, guests: t.Sequence[GuestRef]) -> t.Optional[str]:
+        return self.refuse_keys(dict.fromkeys(guests, ())) if guests else None
+
+    def power(self, guest: GuestRef, action: str, timeout_s: float) -> None:
+        options = [] if action == "start" else ["--timeout", str(int(timeout_s))]
+        _run("qm", action, str(guest.vmid), *options, timeout_s=timeout_s + COMMAND_TIMEOUT_S)
 
     def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
         arguments = [argument for key, value in sorted(values.items()) for argument in (f"--{key}", value)]
@@ -147,20 +174,18 @@ def _pvesh(call: str, *arguments: str) -> t.Any:
         raise PveError(f"pvesh get {call} does not print JSON but {output[:60]!r}; check that this is a PVE host.") from e
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
     """The output of a program of PVE. Raises PveError with PVE's own words; UncertainError where it takes too long."""
     what = " ".join(command[:3])
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=COMMAND_TIMEOUT_S, check=False, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=environment)
     except FileNotFoundError as e:
         raise PveError(f"The program {command[0]} is not on this host; run on a PVE host as root, or give api_host.") from e
     except PermissionError as e:
         raise PveError(f"The program {command[0]} may not be run by this user; run as root (become: true).") from e
     except subprocess.TimeoutExpired as e:
-        raise UncertainError(f"{what} did not end within {COMMAND_TIMEOUT_S:g} s") from e
+        raise UncertainError(f"{what} did not end within {timeout_s:g} s") from e
     if done.returncode != 0:
         raise refusal(done.stderr or done.stdout or f"exit code {done.returncode}", what)
     return done.stdout

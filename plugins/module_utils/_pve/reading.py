@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._engine.guest_config import GuestConfig
+from .errors import PveError
 
 Answer = t.Mapping[str, t.Any]
 OFFLINE = "its host is offline"
@@ -74,8 +75,43 @@ class Door(t.Protocol):
     def refuse_keys(self, wanted: t.Mapping[GuestRef, t.Sequence[str]]) -> t.Optional[str]:
         """A sentence where one of the keys cannot be set through this door, else None; writes nothing."""
 
+    def read_ceph(self) -> t.Optional[str]:
+        """The health of Ceph (HEALTH_OK ...), or None where there is no Ceph. Raises PveError."""
+
+    def ha_managed(self) -> t.FrozenSet[int]:
+        """The guests that high availability looks after."""
+
+    def refuse_restarts(self, guests: t.Sequence[GuestRef]) -> t.Optional[str]:
+        """A sentence where one of the guests cannot be restarted through this door, else None; does nothing."""
+
+    def power(self, guest: GuestRef, action: str, timeout_s: float) -> None:
+        """Do `start`, `shutdown` or `reboot` and wait until PVE's task has ended; a shutdown is never forced.
+
+        Raises PveError with the words of the task; UncertainError where it may have happened.
+        """
+
     def write(self, guest: GuestRef, values: t.Mapping[str, str], delete: t.Sequence[str], digest: t.Optional[str]) -> None:
         """Set and delete config keys in one step. Raises PveError; UncertainError where it may have happened."""
+
+
+def ceph_health(read: t.Callable[[], t.Any]) -> t.Optional[str]:
+    """The health that `read` (/cluster/ceph/status) tells; None where PVE says that there is no Ceph. Raises PveError.
+
+    Source of the words: check_ceph_inited in pve-manager's PVE/Ceph/Tools.pm.
+    """
+    try:
+        answer = read()
+    except PveError as e:
+        if "binary not installed" in e.words or "pveceph configuration not" in e.words:
+            return None
+        raise
+    health = answer.get("health") if isinstance(answer, dict) else None
+    return str(health.get("status") or "unknown") if isinstance(health, dict) else "unknown"
+
+
+def managed_guests(ha_resources: t.Iterable[Answer]) -> t.FrozenSet[int]:
+    """The vmids of the resources of high availability, but for those that it is told to ignore."""
+    return frozenset(int(str(item["sid"]).partition(":")[2]) for item in ha_resources if item.get("state") != "ignored")
 
 
 def guest_refs(resources: t.Iterable[Answer]) -> t.List[GuestRef]:

@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import typing as t
 
-from .placement import Outcome, Step
+from .steps import Outcome, Step
 
 
 def placement_result(outcome: Outcome) -> t.Dict[str, t.Any]:
-    """{changed, guests, diff}, and not_applied where something was left over."""
+    """{changed, guests, diff, ceph_health}, and not_applied, not_restarted where something was left over."""
     result: t.Dict[str, t.Any] = {
         "changed": outcome.changed,
         "guests": [step.result() for step in outcome.done],
         "diff": {"before": _text(outcome.done, "before"), "after": _text(outcome.done, "after")},
+        "ceph_health": outcome.ceph,
     }
-    left = [step.change.vmid for step in outcome.left]
-    return {**result, "not_applied": left} if left else result
+    left = {"not_applied": [step.change.vmid for step in outcome.left], "not_restarted": list(outcome.unrestarted)}
+    return {**result, **{name: vmids for name, vmids in left.items() if vmids}}
 
 
 def _text(steps: t.Sequence[Step], side: str) -> str:
     """The changed keys of the changed guests like YAML: a line per guest, below it a line per key."""
     lines: t.List[str] = []
     for step in sorted(steps, key=lambda step: step.change.vmid):
-        if step.to_do:
+        if step.acts:
             values = step.before if side == "before" else step.after
             lines.append(f"guest {step.change.vmid} on {step.change.node}:")
             lines += [f"  {key}: {'null' if values[key] is None else values[key]}" for key in step.keys]
+            lines += [f"  restarted: {'no' if side == 'before' else 'yes'}"] if step.restarts else []
     return "".join(line + "\n" for line in lines)

@@ -19,6 +19,7 @@ from .reading import GuestRef
 ROOT_ONLY_KEYS = ("affinity", "args", "hookscript", "hugepages", "keephugepages")
 CPU_KEYS = tuple(key for key in PLACEMENT_KEYS if key != "affinity")
 CPU_PRIVILEGE = "VM.Config.CPU"
+POWER_PRIVILEGE = "VM.PowerMgmt"
 BOOLEAN_KEYS = ("keephugepages", "numa")
 WRITABLE_KEYS = tuple(sorted(ROOT_ONLY_KEYS + CPU_KEYS))
 

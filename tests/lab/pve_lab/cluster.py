@@ -73,7 +73,8 @@ class HookCall:
 class Cluster:
     """Everything that the cluster knows. Change it from a test only through methods, or while holding `mutex`.
 
-    Knobs for tests: ceph (its health, HEALTH_OK, HEALTH_WARN or HEALTH_ERR; None: there is no Ceph), quorate, writable (the cluster file system), nodes[...].online, lock_timeout (seconds that a busy
+    Knobs for tests: ceph (its health, HEALTH_OK, HEALTH_WARN or HEALTH_ERR; None: there is no Ceph),
+    quorate, writable (the cluster file system), nodes[...].online, lock_timeout (seconds that a busy
     configuration lock is waited for; PVE: 10), tasks.delay (seconds that a task takes), unauthorized_delay (PVE delays
     each 401 by 3 s), clock.
     """

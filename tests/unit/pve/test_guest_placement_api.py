@@ -313,7 +313,7 @@ def test_a_failure_in_the_middle_says_what_was_done(lab: Lab, run_module: Module
     assert result["failed"]
     assert result["changed"] is True
     assert "Guest 101 on pve1: The guest's config was changed by somebody else" in result["msg"]
-    assert "(guests changed before it: 1; left as they were after it: 1)" in result["msg"]
+    assert "(changed before it: 100; left as they were: 101, 102)" in result["msg"]
     assert [(guest["vmid"], guest["changed"]) for guest in result["guests"]] == [(100, True), (200, False)]
     assert result["not_applied"] == [101, 102]
     assert "guest 100" in result["diff"]["after"]

@@ -9,7 +9,7 @@ import typing as t
 
 from ..errors import died, parameter_error
 from ..schema import BOOLEAN, INTEGER, STRING, Prop
-from ..start import shut_down_guest, start_guest, stop_guest
+from ..start import shut_down_guest, start_guest
 from ..tasks import Task, Work
 from .registry import Call, perm, route
 

@@ -22,7 +22,8 @@ def cluster(**other: t.Any) -> Cluster:
 
 
 def exit_status(made: Cluster, action: str, **params: t.Any) -> t.Optional[str]:
-    upid = answer(made, "POST", PATH + action, params, "root@pam")
+    with made.mutex:
+        upid = answer(made, "POST", PATH + action, params, "root@pam")
     return made.tasks.all[upid].exitstatus
 
 
