@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Demand, Latency
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import take_cpus as take
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import parse_cpulist
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Demand, Latency
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlacementError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import PINNED_CLASSES
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.topology import Host

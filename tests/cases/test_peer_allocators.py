@@ -12,8 +12,9 @@ import typing as t
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine import planner
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Demand, Room, choose
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import choose
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import mask_of, parse_cpulist
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Demand, Room
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlacementError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.ledger import Holding, Ledger
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy, Reservation

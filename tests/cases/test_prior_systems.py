@@ -12,8 +12,9 @@ import typing as t
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine import planner
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Demand, Latency, take_cpus
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import take_cpus
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import count, parse_cpulist
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Demand, Latency
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.desired import pinned_keys
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlacementError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.existing import stored_holding

@@ -11,7 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .allocator import Choice, Demand, Room, alternatives, choose
+from .allocator import alternatives, choose
+from .demand import Choice, Demand, Room
 from .errors import PlacementError
 from .ledger import Books, Holding, Ledger
 from .score import Vector, rank

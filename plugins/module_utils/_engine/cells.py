@@ -15,10 +15,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .allocator import Share, proportional
 from .cpuset import count
+from .demand import Share
 from .errors import PlacementError
 from .guest import MAX_CELLS, Cell
+from .numa_memory import proportional
 from .topology import Host
 
 

@@ -19,6 +19,8 @@ from .topology import Zone
 
 # What a way of taking CPUs does with a core. `pack` and `require` come from the sibling policies, `isolate` from the
 # class isolated, `one_each` from the policy spread while cores last, `spread` when they do not.
+# The ways that can take every free CPU.
+ALL_THREADS = ("pack", "spread")
 WAYS = ("pack", "require", "one_each", "spread", "isolate")
 
 
@@ -32,7 +34,7 @@ class Taken:
 
 def capacity(zone: Zone, free: int, way: str) -> int:
     """How many vCPUs `zone` can take when `free` CPUs may be given."""
-    if way in ("pack", "spread"):
+    if way in ALL_THREADS:
         return count(zone.cpus & free)
     if way == "one_each":
         return sum(1 for core in zone.cores if core & free)

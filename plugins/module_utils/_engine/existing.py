@@ -11,12 +11,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .allocator import Choice, Demand, NodeMemory, Room, Share, memory_split
 from .cells import cells_of
 from .cpuset import count, cpus_of, format_cpulist, mask_of
+from .demand import Choice, Demand, Room, Share
 from .errors import GrammarError, PlacementError
 from .guest import Cell, Guest, affinity_effect, config_cells, lxc_cpuset
 from .ledger import Holding, bound_evenly
+from .numa_memory import NodeMemory, memory_split
 from .score import Least
 from .topology import Host
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .allocator import Choice
 from .cpuset import count, format_cpulist, mask_of
+from .demand import Choice
 from .guest import Guest
 from .policy import Policy
 from .repack import Move, Step

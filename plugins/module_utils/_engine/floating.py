@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .allocator import Room
 from .cpuset import count, lowest
+from .demand import Room
 from .errors import PlacementError
 
 

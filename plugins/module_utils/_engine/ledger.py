@@ -15,8 +15,8 @@ import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .allocator import Room
 from .cpuset import count, cpus_of, format_cpulist
+from .demand import Room
 from .errors import PolicyError
 from .policy import Reservation
 from .score import Claim, Counted, Least, Vector

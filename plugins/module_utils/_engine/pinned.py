@@ -11,11 +11,11 @@ from __future__ import annotations
 import typing as t
 
 from . import explain
-from .allocator import Choice, Demand
 from .arrangement import Arrangement, Seat, check_memory
 from .board import Board, ManagedGuest, Placement, capitalised
 from .cells import cells_of
 from .cpuset import format_cpulist
+from .demand import Choice, Demand
 from .desired import pinned_keys
 from .errors import PlacementError
 from .existing import brought_nearer, has_remote_memory, settled, spans_hostnodes, stored_holding

@@ -144,6 +144,11 @@ class Host:
                 zones.append(Zone(cpus, numa_node.id, l3, package, cores))
         return tuple(sorted(zones, key=lambda zone: (zone.numa_node, lowest(zone.cpus))))
 
+    @cached_property
+    def zones_of(self) -> t.Mapping[int, t.Tuple[Zone, ...]]:
+        """NUMA node id -> its zones."""
+        return {n.id: tuple(zone for zone in self.zones if zone.numa_node == n.id) for n in self.numa_nodes}
+
     def numa_nodes_of(self, cpus: int) -> t.Tuple[NumaNode, ...]:
         """The NUMA nodes that `cpus` touch, by id."""
         return tuple(numa_node for numa_node in self.numa_nodes if numa_node.cpus & cpus)

@@ -14,8 +14,9 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Demand, Room, choose
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import choose
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import mask_of, parse_cpulist
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Demand, Room
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.topology import Host
 from placebench import metric
 from placebench.machines import Machine

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pytest
 import sample_hosts
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Demand, Latency, Room, choose, take_cpus
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import choose, take_cpus
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import (
     count,
     format_cpulist,
     mask_of,
     parse_cpulist,
 )
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Demand, Latency, Room
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlacementError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.topology import Host
 from hypothesis import given

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.allocator import Share, proportional
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cells import cells_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import count, parse_cpulist
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.demand import Share
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlacementError, PlanError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.ledger import Holding, Ledger, bound_evenly
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.numa_memory import proportional
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import canonical, check_plan, plan_id, sealed
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Reservation
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.score import ISOLATING, Claim, Vector, cost, rank, score
