@@ -88,9 +88,11 @@ class World:
             python.chmod(0o755)
             self.hosts[name].update(ansible_python_interpreter=str(python), ansible_become=False)
 
-    def run(self, playbook: str, *arguments: str, **variables: t.Any) -> Run:
+    def run(self, playbook: str | Path, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None, **variables: t.Any) -> Run:
+        """Run one of the collection's playbooks by its short name, or another one by its path."""
         inventory = {"proxmox_nodes": {"hosts": self.hosts, "vars": self.variables}}
-        return self.controller.playbook(f"corepin.proxmox.{playbook}", inventory, *arguments, **variables)
+        named = f"corepin.proxmox.{playbook}" if isinstance(playbook, str) else playbook
+        return self.controller.playbook(named, inventory, *arguments, env=env, **variables)
 
     def config(self, vmid: int) -> dict[str, str]:
         """A guest's config as its next start finds it."""

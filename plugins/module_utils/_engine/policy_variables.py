@@ -32,6 +32,7 @@ OTHER_VARIABLES = (
     "fail_on_drift",
     "api_host",
     "api_port",
+    "api_session",
     "api_user",
     "api_password",
     "api_otp",

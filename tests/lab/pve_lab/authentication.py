@@ -47,6 +47,6 @@ def _token_user(cluster: Cluster, text: str) -> str:
     if not _equals:
         tokenid, _colon, secret = text.rpartition(":")
     token = cluster.access.tokens.get(tokenid)
-    if token is None or not hmac.compare_digest(token.secret, secret) or not cluster.access.users[token.owner].enable:
+    if token is None or not hmac.compare_digest(token.secret.encode(), secret.encode()) or not cluster.access.users[token.owner].enable:
         raise unauthorized("Authentication failed!")
     return tokenid

@@ -60,7 +60,7 @@ class TicketMint:
     def csrf_fits(self, token: str, user: str) -> bool:
         """Whether the CSRF token belongs to the user and is fresh."""
         stamp, _colon, signature = token.partition(":")
-        return hmac.compare_digest(signature, self._signature("csrf:" + stamp + ":" + user)) and self._fresh(stamp)
+        return hmac.compare_digest(signature.encode(), self._signature("csrf:" + stamp + ":" + user).encode()) and self._fresh(stamp)
 
     def _signed(self, plain: str) -> str:
         return self._noted(f"{plain}::{self._signature(plain)}")
@@ -71,7 +71,7 @@ class TicketMint:
 
     def _checked(self, ticket: str) -> t.Optional[str]:
         plain, _colons, signature = ticket.rpartition("::")
-        return plain if hmac.compare_digest(signature, self._signature(plain)) else None
+        return plain if hmac.compare_digest(signature.encode(), self._signature(plain).encode()) else None
 
     def _signature(self, plain: str) -> str:
         return base64.b64encode(hmac.new(self._secret, plain.encode(), hashlib.sha256).digest()).decode()
@@ -94,6 +94,6 @@ def totp(secret: str, now: float, step: int = 30) -> str:
 def totp_step(secret: str, digits: str, now: float, step: int = 30) -> t.Optional[int]:
     """The number of the time step for which the digits are right, one step of clock difference allowed; None if they are wrong."""
     for shift in (-step, 0, step):
-        if hmac.compare_digest(digits, totp(secret, now + shift)):
+        if hmac.compare_digest(digits.encode(), totp(secret, now + shift).encode()):
             return int(now + shift) // step
     return None
