@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Guests that are still to be created: which host takes them, and where on it.
 
-For each of them the host is chosen whose quality vector gets worse the least; among equals the one that keeps the
-largest hole inside one NUMA node, then the fullest. Nothing is written for them: the plan shows the place that each
-would get now.
+First come the hosts that may take a guest at all: read, online, among those that the request allows, and not ruled out
+by HA rules or by the request's group. Among them that host is chosen which HA rules prefer, then as `across` asks, then
+whose quality vector gets worse the least; among equals the one that keeps the largest hole inside one NUMA node, then
+the fullest. Nothing is written for them: the plan shows the place that each would get now.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -15,109 +16,189 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from . import explain
-from .allocator import Choice, choose
-from .arrangement import check_memory
 from .board import Board
-from .cells import cells_of
-from .cpuset import count, format_ordered
+from .cpuset import format_ordered
 from .errors import PlacementError
-from .guest import Cell, Guest, cell_to_mapping
-from .ledger import Holding, Ledger
-from .pinned import demand_of
+from .guest import cell_to_mapping
+from .ha_rules import HaRules
+from .offers import Offer, OfferingHost
 from .policy import PINNED_CLASSES, Request
-from .score import rank, score
+from .wording import listed
+
+Entry = t.Dict[str, t.Any]
 
 
 @dataclass(frozen=True)
-class _Offer:
-    """What one host could give: `price` compares offers, less is better."""
+class _Copy:
+    """One guest of a request; `vmid` is negative and only for the books."""
 
-    node: str
-    holding: Holding
-    cpus: t.Tuple[int, ...]
-    cells: t.Tuple[Cell, ...]
-    reason: str
-    price: t.Tuple[t.Any, ...]
+    position: int
+    request: Request
+    number: int
+
+    @property
+    def vmid(self) -> int:
+        return -1 - self.position
+
+    @property
+    def label(self) -> str:
+        return f"{self.request.name} {self.number}"
 
 
-def place_requests(board: Board) -> t.List[t.Dict[str, t.Any]]:
+_Unit = t.Sequence[_Copy]
+
+# What may decide between two hosts, in the order of the price, as a sentence about the better one.
+_Price = t.Tuple[t.Tuple[t.Any, str], ...]
+
+
+def place_requests(board: Board) -> t.List[Entry]:
     """One entry per requested guest: {name, number, node, class, cpus, numa_cells, reason}; node null where none fits.
 
-    Hardest first, then as they are listed; what one gets is no longer there for the next.
+    Guests that have to share a host are placed together. Hardest first, then as they are listed; what one gets is no
+    longer there for the next.
     """
     wanted = [(request, number) for request in board.policy.requests for number in range(1, request.count + 1)]
-    order = sorted(range(len(wanted)), key=lambda i: (-wanted[i][0].vcpus, -wanted[i][0].memory_mib, i))
-    entries = {position: _place_one(board, *wanted[position], vmid=-1 - position) for position in order}
-    return [entries[position] for position in sorted(entries)]
-
-
-def _place_one(board: Board, request: Request, number: int, vmid: int) -> t.Dict[str, t.Any]:
-    offers: t.List[_Offer] = []
-    refusal = "No host was read."
-    unread = board.snapshot.unread_hosts
-    for ledger in (ledger for name, ledger in sorted(board.ledgers.items()) if name not in unread):
-        try:
-            offers.append(_offer(board, ledger, request, vmid))
-        except PlacementError as e:
-            refusal = str(e)
-    entry = {"name": request.name, "number": number, "class": request.rule.cpu_class}
-    if not offers:
-        return {**entry, "node": None, "cpus": "", "numa_cells": [], "reason": refusal}
-    best = min(offers, key=lambda offer: offer.price)
-    board.ledgers[best.node].hold(vmid, best.holding)
-    cells = [cell_to_mapping(cell) for cell in best.cells]
-    return {**entry, "node": best.node, "cpus": format_ordered(best.cpus), "numa_cells": cells, "reason": best.reason}
-
-
-def _offer(board: Board, ledger: Ledger, request: Request, vmid: int) -> _Offer:
-    """Raises PlacementError where the host has no room."""
-    host = ledger.host
-    check_memory(ledger, request.memory_mib)
-    if request.rule.cpu_class not in PINNED_CLASSES:
-        return _floating_offer(board, ledger, request)
-    guest = Guest(vmid, host.node, request.vcpus, request.memory_mib)
-    demand = demand_of(guest, request.rule, host)
-    choice = choose(ledger.room(), demand)
-    cells: t.Tuple[Cell, ...] = ()
-    if request.rule.memory != "none":
-        cells = tuple(cells_of(host, choice.shares, request.rule.memory, demand.memory_step, demand.memory_step > 1))
-    holding = _holding(request, choice)
-    return _Offer(host.node, holding, choice.cpus, cells, explain.chosen(host, choice), _price(ledger, vmid, holding))
-
-
-def _holding(request: Request, choice: Choice) -> Holding:
-    bound = choice.memory
-    return Holding(request.vcpus, choice.mask, choice.blocked, bound, request.memory_mib - sum(bound.values()))
-
-
-def _floating_offer(board: Board, ledger: Ledger, request: Request) -> _Offer:
-    """A guest that shares CPUs: vCPUs of all shared guests and requests within overcommit.cpu of the pool."""
-    pool = count(ledger.free)
-    floating = sum(holding.vcpus for holding in ledger.holdings.values() if not holding.cpus)
-    if floating + request.vcpus > pool * board.policy.overcommit_cpu:
-        raise PlacementError(
-            f"{request.vcpus} shared vCPUs are asked for, but host {ledger.host.node} has {floating} for {pool} CPUs already; "
-            "raise overcommit.cpu or add CPUs.",
-            rule="too_few_cpus",
+    if not wanted:
+        return []
+    search = _Search(board)
+    units = _units([_Copy(position, *pair) for position, pair in enumerate(wanted)], search.rules)
+    for unit in sorted(units, key=_hardest_first):
+        search.place(unit)
+    if board.snapshot.unread_hosts:
+        board.warnings.append(
+            f"The requested guests were placed without host {listed(list(board.snapshot.unread_hosts))}; a run that reads other hosts "
+            "places them anew."
         )
-    holding = Holding(request.vcpus, 0, 0, {}, request.memory_mib)
-    load = (floating + request.vcpus) / pool
-    return _Offer(ledger.host.node, holding, (), (), explain.shares_pool(ledger.free), (load, ledger.host.node))
+    return [search.entries[position] for position in sorted(search.entries)]
 
 
-def _price(ledger: Ledger, vmid: int, holding: Holding) -> t.Tuple[t.Any, ...]:
-    """How much worse the host's vector gets, the largest hole lost, and the CPUs left over."""
-    before = rank(score(ledger.host, ledger.claims(), 0, ledger.reserved))
-    hole = _largest_hole(ledger)
-    ledger.hold(vmid, holding)
-    after = rank(score(ledger.host, ledger.claims(), 0, ledger.reserved))
-    lost = hole - _largest_hole(ledger)
-    left = count(ledger.free)
-    ledger.release(vmid)
-    return (tuple(b - a for a, b in zip(before, after)), lost, left, ledger.host.node)
+def _hardest_first(unit: _Unit) -> t.Tuple[int, ...]:
+    return (-sum(copy.request.vcpus for copy in unit), -sum(copy.request.memory_mib for copy in unit), unit[0].position)
 
 
-def _largest_hole(ledger: Ledger) -> int:
-    """The most free CPUs inside one NUMA node."""
-    return max((count(numa_node.cpus & ledger.free) for numa_node in ledger.host.numa_nodes), default=0)
+def _units(copies: t.Sequence[_Copy], rules: HaRules) -> t.List[t.List[_Copy]]:
+    """`copies` parted into those that have to share a host: by a positive group or positive HA rules."""
+    units: t.List[t.Tuple[t.Set[str], t.List[_Copy]]] = []
+    for copy in copies:
+        ties = {f"rule {name}" for name in rules.together(copy.request)}
+        if copy.request.group_affinity == "positive":
+            ties.add(f"group {copy.request.group}")
+        joined = [unit for unit in units if unit[0] & ties]
+        units = [unit for unit in units if not unit[0] & ties]
+        units.append((ties.union(*(unit[0] for unit in joined)), [*(c for unit in joined for c in unit[1]), copy]))
+    return [sorted(members, key=lambda copy: copy.position) for _ties, members in units]
+
+
+class _Search:
+    """One pass over all requests."""
+
+    def __init__(self, board: Board) -> None:
+        self.rules = HaRules(board.snapshot)
+        self.entries: t.Dict[int, Entry] = {}
+        closed = {*board.snapshot.unread_hosts, *board.snapshot.foreign_hosts}
+        self._hosts = [OfferingHost(board, ledger) for name, ledger in sorted(board.ledgers.items()) if name not in closed]
+        self._groups: t.Dict[str, t.Set[str]] = {}
+        self._copies: t.Dict[t.Tuple[str, str], int] = {}
+        self._known: t.Dict[t.Tuple[str, Request], t.Union[Offer, PlacementError]] = {}
+
+    def place(self, unit: _Unit) -> None:
+        """Enter the places of guests that go to one host, or why there is none."""
+        closed: t.List[str] = []
+        full: t.List[str] = []
+        offers: t.List[Offer] = []
+        for host in self._hosts:
+            try:
+                for copy in unit:
+                    self.rules.check_names(copy.request)
+                obstacle = next(filter(None, (self._obstacle(copy.request, host.node) for copy in unit)), None)
+                if obstacle:
+                    closed.append(f"{host.node} {obstacle}")
+                    continue
+                offers.append(self._offer(host, unit))
+            except PlacementError as e:
+                full.append(str(e))
+        if not offers:
+            self._refuse(unit, closed, full)
+            return
+        priced = sorted((self._price(unit, offer), offer.node, offer) for offer in offers) if len(offers) > 1 else []
+        best = priced[0][2] if priced else offers[0]
+        self._enter(unit, best, _why(best.node, [price for price, _node, _offer in priced[:2]], bool(closed or full)))
+
+    def _offer(self, host: OfferingHost, unit: _Unit) -> Offer:
+        """The host's offer; alike guests get the same until somebody else is placed there. Raises PlacementError."""
+        if len(unit) > 1:
+            return host.offer([(copy.vmid, copy.request) for copy in unit])
+        key = (host.node, unit[0].request)
+        if key not in self._known:
+            try:
+                self._known[key] = host.offer([(unit[0].vmid, unit[0].request)])
+            except PlacementError as e:
+                self._known[key] = e
+        known = self._known[key]
+        if isinstance(known, PlacementError):
+            raise known
+        return known
+
+    def _obstacle(self, request: Request, node: str) -> t.Optional[str]:
+        if request.nodes and node not in request.nodes:
+            return f"is not among its nodes ({listed(list(request.nodes))})"
+        if request.group_affinity == "negative" and node in self._groups.get(str(request.group), ()):
+            return f"has one of the group {request.group}, whose guests are kept apart"
+        return self.rules.obstacle(request, node)
+
+    def _price(self, unit: _Unit, offer: Offer) -> _Price:
+        request = unit[0].request
+        copies = sum(self._copies.get((copy.request.name, offer.node), 0) for copy in unit)
+        pinned = request.rule.cpu_class in PINNED_CLASSES
+        price: t.List[t.Tuple[t.Any, str]] = [
+            (tuple(self.rules.distance(copy.request, offer.node) for copy in unit), "is the one that its HA rules prefer")
+        ]
+        if request.across == "spread":
+            price.append((copies, "has the fewest guests of that name"))
+        if request.across == "pack":
+            price.append((offer.idle, "is in use already"))
+        price.append((offer.harm, "suffers least by it"))
+        price.append((offer.lost_hole, "keeps its largest hole inside one NUMA node"))
+        if pinned:
+            price.append(
+                (-offer.left, "has the most CPUs left") if request.across == "spread" else (offer.left, "is the fullest that is as good")
+            )
+        else:
+            price.append((-offer.load, "is the fullest") if request.across == "pack" else (offer.load, "is the least loaded"))
+        return tuple(price)
+
+    def _enter(self, unit: _Unit, offer: Offer, why: str) -> None:
+        host = next(host for host in self._hosts if host.node == offer.node)
+        self._known = {key: known for key, known in self._known.items() if key[0] != offer.node}
+        for copy, place in zip(unit, offer.places):
+            request = copy.request
+            host.hold(copy.vmid, place)
+            self.rules.enter(request, copy.label, offer.node)
+            self._groups.setdefault(str(request.group), set()).add(offer.node)
+            self._copies[request.name, offer.node] = self._copies.get((request.name, offer.node), 0) + 1
+            self.entries[copy.position] = {
+                **_entry(copy),
+                "node": offer.node,
+                "cpus": format_ordered(place.cpus) if request.rule.cpu_class in PINNED_CLASSES else "",
+                "numa_cells": [cell_to_mapping(cell) for cell in place.cells],
+                "reason": f"{place.reason}{why}",
+            }
+
+    def _refuse(self, unit: _Unit, closed: t.Sequence[str], full: t.Sequence[str]) -> None:
+        together = f"{listed([copy.label for copy in unit])} have to be on one host. " if len(unit) > 1 else ""
+        shut = f"No host may take it: {listed(closed)}." if closed and not full else f"Ruled out: {listed(closed)}." if closed else ""
+        reason = " ".join(filter(None, (full[-1] if full else "", shut))) or "No host was read."
+        for copy in unit:
+            self.entries[copy.position] = {**_entry(copy), "node": None, "cpus": "", "numa_cells": [], "reason": together + reason}
+
+
+def _entry(copy: _Copy) -> Entry:
+    return {"name": copy.request.name, "number": copy.number, "class": copy.request.rule.cpu_class}
+
+
+def _why(node: str, best: t.Sequence[_Price], others: bool) -> str:
+    """Why this host and no other, as one more sentence; nothing where there is but one."""
+    if not best:
+        return f" Host {node} is the only one that can take it." if others else ""
+    decisive = (said for (mine, said), (other, _said) in zip(best[0], best[1]) if mine != other)
+    return f" Host {node} {next(decisive, 'comes first among hosts that are as good')}."
