@@ -148,6 +148,11 @@ runtime:
           type: int
           returned: always
           sample: 5001
+        pid:
+          description: The process that the thread is of.
+          type: int
+          returned: always
+          sample: 5000
         name:
           description: The thread's name, which the kernel cuts at 15 characters.
           type: str

@@ -357,6 +357,13 @@ ansible_facts:
           type: dict
           returned: always
           sample: {"cpu": {"some": {"avg10": 1.25, "avg60": 0.4, "avg300": 0.1}}}
+        irqbalance:
+          description:
+            - Whether the service irqbalance runs, and the CPUs that C(/etc/default/irqbalance) keeps it from.
+            - V(null) where the host does not show its services.
+          type: dict
+          returned: always
+          sample: {"running": false, "banned_cpus": ""}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -22,6 +22,7 @@ ISOLATION_KEYS = ("isolcpus", "nohz_full", "rcu_nocbs", "rcu_nocb_poll", "irqaff
 PSI_RESOURCES = ("cpu", "io", "irq", "memory")
 
 _CPUINFO_HEAD = 4096  # bytes; the first CPU's block is all that is read of a file that takes long on large hosts
+_BANNED_CPUS = re.compile(r"""^\s*(?:export\s+)?IRQBALANCE_BANNED_CPULIST=["']?([0-9,-]*)["']?\s*$""", re.MULTILINE)
 _PSI_LINE = re.compile(r"^(some|full)\s+(.*)$", re.MULTILINE)
 
 
@@ -81,12 +82,13 @@ def _architecture(info: t.Mapping[str, str]) -> t.Optional[str]:
 
 
 def read_state(tree: Tree) -> Facts:
-    """numa_balancing (0, 1, 2), ksm {run, merge_across_nodes}, swap_mib, psi; null for what the kernel does not show."""
+    """numa_balancing (0, 1, 2), ksm {run, merge_across_nodes}, swap_mib, psi, irqbalance; null for what the kernel does not show."""
     return {
         "numa_balancing": tree.loose_number("proc/sys/kernel/numa_balancing"),
         "ksm": _ksm(tree),
         "swap_mib": meminfo_mib(tree, "proc/meminfo", "SwapTotal"),
         "psi": _psi(tree),
+        "irqbalance": _irqbalance(tree),
     }
 
 
@@ -106,3 +108,15 @@ def _pressure(text: str) -> t.Dict[str, t.Dict[str, float]]:
         kind: {name: float(value) for name, value in re.findall(r"\b(avg\d+)=(\d+(?:\.\d+)?)", values)}
         for kind, values in _PSI_LINE.findall(text)
     }
+
+
+def _irqbalance(tree: Tree) -> t.Optional[t.Dict[str, t.Any]]:
+    """{running, banned_cpus: cpulist}: whether the service has a process, and the CPUs that its settings of Debian keep it from.
+
+    None where the host has no cgroups of systemd. Settings that are no plain cpulist count as ''.
+    """
+    services = "sys/fs/cgroup/system.slice"
+    if not tree.exists(services):
+        return None
+    banned = _BANNED_CPUS.findall(tree.text("etc/default/irqbalance") or "")
+    return {"running": bool(tree.words(f"{services}/irqbalance.service/cgroup.procs")), "banned_cpus": banned[-1] if banned else ""}

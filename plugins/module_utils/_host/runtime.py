@@ -70,6 +70,7 @@ def _cpulist(mask: t.Optional[int]) -> t.Optional[str]:
 def _thread_facts(thread: Thread) -> Facts:
     return {
         "tid": thread.tid,
+        "pid": thread.pid,
         "name": thread.name,
         "role": thread.role,
         "vcpu": thread.vcpu,

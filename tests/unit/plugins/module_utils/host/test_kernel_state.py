@@ -70,3 +70,14 @@ def test_the_machine_that_runs_this():
     assert host["node"] == os.uname().nodename.split(".")[0]
     assert host["architecture"] == os.uname().machine
     assert host["kernel"]["release"] == os.uname().release
+
+
+def test_irqbalance_runs_or_not_or_nobody_knows(tree):
+    host = tree("ryzen-5950x")
+    assert host.read()["irqbalance"] is None
+    host.write("sys/fs/cgroup/system.slice/cgroup.procs", "")
+    assert host.read()["irqbalance"] == {"running": False, "banned_cpus": ""}
+    host.write("sys/fs/cgroup/system.slice/irqbalance.service/cgroup.procs", "812\n")
+    assert host.read()["irqbalance"] == {"running": True, "banned_cpus": ""}
+    host.write("etc/default/irqbalance", '#IRQBALANCE_BANNED_CPULIST="1"\nIRQBALANCE_BANNED_CPULIST="0-3,16-19"\n')
+    assert host.read()["irqbalance"] == {"running": True, "banned_cpus": "0-3,16-19"}

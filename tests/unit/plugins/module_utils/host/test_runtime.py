@@ -46,8 +46,8 @@ def test_a_vm_thread_by_thread(host):
     host.vm(101, 5000, vcpus=2, pins=["1", "3"], scope_cpus="0-3", iothreads=["iothread-virtioscsi0"], vhost=1, memory={0: 2048, 1: 3})
     guest = read(host)[101]
     assert guest["threads"][:2] == [
-        {"tid": 5001, "name": "CPU 0/KVM", "role": "vcpu", "vcpu": 0, "cpus": "1"},
-        {"tid": 5002, "name": "CPU 1/KVM", "role": "vcpu", "vcpu": 1, "cpus": "3"},
+        {"tid": 5001, "pid": 5000, "name": "CPU 0/KVM", "role": "vcpu", "vcpu": 0, "cpus": "1"},
+        {"tid": 5002, "pid": 5000, "name": "CPU 1/KVM", "role": "vcpu", "vcpu": 1, "cpus": "3"},
     ]
     assert roles(guest) == {"vcpu": [5001, 5002], "emulator": [5000, 5003, 5004], "iothread": [5005], "vhost": [5006]}
     assert {thread["cpus"] for thread in guest["threads"][2:]} == {"0-3"}
