@@ -1,5 +1,5 @@
 # Everything is made in this folder: .venv holds the tools, .ansible the collection's tree, .cache what tests leave.
-# `make help` lists the targets. No target needs root.
+# `make help` lists the targets. Only test-host needs root, and skips without.
 
 PYTHON ?= python3
 # Extra words for pytest, as in: make units PYTEST='-k cpuset'
@@ -23,7 +23,7 @@ LINK := $(TREE)/proxmox
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test units integration test-captures test-long test-host bench lint format sanity build clean
+.PHONY: help setup demo test units integration test-captures test-long test-host test-host-long bench lint format sanity build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -49,7 +49,11 @@ test-long: export COREPIN_LONG := 1
 test-long: $(BENCHING) $(LINK) ## all tests with full counts, and the slow ones
 	@$(BIN)/python tests/tools/run_tests.py
 
-test-host: $(TESTING) $(LINK) ## the suite on a simulated host with a kernel of its own
+test-host: $(TESTING) $(LINK) ## the suite on a host with a kernel of its own, in QEMU (as root)
+	@$(BIN)/python tests/tools/run_tests.py host
+
+test-host-long: export COREPIN_LONG := 1
+test-host-long: $(TESTING) $(LINK) ## the same with full figures, and on more machines
 	@$(BIN)/python tests/tools/run_tests.py host
 
 bench: $(BENCHING) $(LINK) ## how good the engine's plans are and how long they take, beside its peers

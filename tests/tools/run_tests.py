@@ -23,6 +23,10 @@ from xml.etree import ElementTree
 import run_ansible_test
 from pythons import find_pythons
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "lab_host"))
+
+from host_lab import requirements
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / ".cache" / "results"
 # Without pytest.ini's switch; left to itself the plugin writes a folder collections/ of links into the checkout.
@@ -107,6 +111,15 @@ def optional(folder: str, *arguments: str) -> Suite:
     return run
 
 
+def host() -> t.Optional[Count]:
+    """The suite on a lab host, which takes root and some Debian packages."""
+    reason = requirements.missing()
+    if reason:
+        print(f"tests/lab_host is skipped: {reason}.")
+        return None
+    return pytest("lab_host", "--durations", "10", "tests/lab_host")
+
+
 DAILY: dict[str, Suite] = {
     "units": units,
     "pytest-ansible": pytest_ansible,
@@ -115,7 +128,7 @@ DAILY: dict[str, Suite] = {
     "bench": optional("bench"),
     "pythons": pythons,
 }
-SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": optional("lab_host")}
+SUITES = {**DAILY, "captures": optional("captures", "-s"), "host": host}
 
 
 def missing_packages() -> list[str]:

@@ -16,7 +16,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from . import emulator, host_files
+from . import emulator, host_files, programs
 from .emulator import Boot
 from .image import Image, build, cache_folder
 from .machines import MACHINES, Machine
@@ -117,6 +117,7 @@ def _launch(instance: Instance, timeout: float) -> None:
         return files.console.exists() and host_files.READY in files.console.read_text(errors="replace")
 
     _wait(is_up, timeout, "did not come up", instance.folder)
+    programs.install(instance.remote)
 
 
 def _save(instance: Instance) -> None:

@@ -60,7 +60,7 @@ class Remote:
     def run(self, command: str, *, check: bool = True, text: t.Optional[str] = None, timeout: float = 300) -> Done[str]:
         """Run a line of shell, with `text` as its input; RemoteError where it fails, unless `check` is false."""
         done = subprocess.run(
-            [*self._ssh(), command], input=text or "", capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
+            self.command(command), input=text or "", capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
         )
         if check and done.returncode:
             raise RemoteError(f"{command}: exit code {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
@@ -70,10 +70,14 @@ class Remote:
         """Write a file whole."""
         self.run(f"install -D -m {mode} /dev/stdin {path}", text=text)
 
-    def close(self) -> None:
-        """Close the connection, if it is open."""
-        subprocess.run([*self._ssh()[:-1], "-O", "exit", "root@127.0.0.1"], capture_output=True, check=False)
+    def command(self, *words: str) -> t.List[str]:
+        """The command line that opens a shell on the host, or runs words there."""
+        return ["ssh", *self.options, *self._where, "root@127.0.0.1", *words]
 
-    def _ssh(self) -> t.List[str]:
-        where = ["-i", str(self.key), "-p", str(self.port), "-o", f"ControlPath={self.control_path}"]
-        return ["ssh", *self.options, *where, "root@127.0.0.1"]
+    def close(self) -> None:
+        """Close the connection that stays open, if there is one."""
+        subprocess.run(["ssh", *self._where, "-O", "exit", "root@127.0.0.1"], capture_output=True, check=False)
+
+    @property
+    def _where(self) -> t.List[str]:
+        return ["-i", str(self.key), "-p", str(self.port), "-o", f"ControlPath={self.control_path}"]

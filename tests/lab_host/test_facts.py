@@ -1,0 +1,111 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts of a booted host are those of the machine that was described."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from . import expected
+from .conftest import Booting
+from .host import LabHost
+
+Facts = t.Dict[str, t.Any]
+
+
+def gather(host: LabHost) -> Facts:
+    gathered = host.ansible("corepin.proxmox.host_topology_facts")
+    assert gathered.outcome == "ok", gathered.result
+    facts: Facts = gathered.result["ansible_facts"]["corepin_host"]
+    return facts
+
+
+def assert_described(host: LabHost, facts: Facts) -> None:
+    machine = host.machine
+    assert expected.reduced(facts) == expected.layout(machine)
+    for numa_node, described in zip(facts["numa_nodes"], machine.numa_nodes):
+        # The kernel keeps a little for itself, most of it on the first NUMA node.
+        assert 0.85 * described.memory_mib <= numa_node["memory_mib"] <= described.memory_mib
+    described_devices = expected.pci_functions(machine)
+    found = {device["address"]: device for device in facts["pci_devices"]}
+    assert [{key: found[device["address"]][key] for key in device} for device in described_devices] == described_devices
+
+
+@pytest.fixture(scope="module")
+def facts(common_host: LabHost) -> Facts:
+    return gather(common_host)
+
+
+def test_the_layout_and_the_devices_are_those_of_the_description(lab_host: LabHost, facts: Facts) -> None:
+    assert_described(lab_host, facts)
+
+
+def test_frequencies_are_scaled_by_the_kernels_own_driver(lab_host: LabHost, facts: Facts) -> None:
+    (settings,) = facts["cpufreq"]
+    described = expected.acpi_cpufreq(lab_host.machine)
+    assert {key: settings[key] for key in described} == described
+    assert {"performance", "schedutil"} <= set(settings["governors"])
+
+
+def test_nics_show_the_bridge_and_its_port(facts: Facts) -> None:
+    nics = {nic["name"]: nic for nic in facts["nics"]}
+    port = next(nic for nic in nics.values() if nic["pci"] == "0000:00:02.0")
+    sriov = next(nic for nic in nics.values() if nic["pci"] == "0000:41:00.0")
+    assert port["master"] == "vmbr0"
+    assert nics["vmbr0"]["lower"] == [port["name"]]
+    assert nics["vmbr0"]["addresses"] == ["10.0.2.15/24"]
+    assert sriov["master"] is None
+
+
+def test_virtual_functions_are_told_by_their_physical_one(lab_host: LabHost) -> None:
+    made = lab_host.sriov.create(2)
+    devices = {device["address"]: device for device in gather(lab_host)["pci_devices"]}
+    assert devices[lab_host.sriov.address]["virtual_functions"] == made
+    for address in made:
+        assert devices[address]["physical_function"] == lab_host.sriov.address
+        assert devices[address]["driver"] == "vfio-pci"
+        assert devices[address]["iommu_group"] is not None
+        assert devices[address]["local_cpus"] == expected.cpulist(lab_host.machine.numa_node_cpus(1))
+
+
+def test_amd_pstate_offers_energy_preferences(boot_host: Booting) -> None:
+    with boot_host("amd16", cpufreq="amd_pstate=active") as host:
+        facts = gather(host)
+        assert_described(host, facts)
+        assert facts["vendor"] == "AuthenticAMD"
+        (settings,) = facts["cpufreq"]
+        assert settings["driver"] == "amd-pstate-epp"
+        assert settings["governors"] == ["performance", "powersave"]
+        assert "balance_performance" in settings["epps"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["passive", "guided"])
+def test_amd_pstate_without_energy_preferences(boot_host: Booting, mode: str) -> None:
+    with boot_host("amd16", cpufreq=f"amd_pstate={mode}") as host:
+        (settings,) = gather(host)["cpufreq"]
+        assert settings["driver"] == "amd-pstate"
+        assert settings["epp"] is None
+        assert host.read("/sys/devices/system/cpu/amd_pstate/status") == mode
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("machine", ["host64", "host128", "uneven8"])
+def test_other_machines_are_as_described(boot_host: Booting, machine: str) -> None:
+    with boot_host(machine) as host:
+        assert_described(host, gather(host))
+
+
+@pytest.mark.long
+def test_boots_differ_in_parameters_and_keep_the_disk(boot_host: Booting) -> None:
+    with boot_host(cpufreq=None) as host:
+        host.write("/root/kept", "here")
+        assert gather(host)["cpufreq"] is None
+        host.reboot(cpufreq="acpi", cpus_per_policy=2, append="isolcpus=2-3 nohz_full=2-3")
+        facts = gather(host)
+        assert (facts["cpus"]["isolated"], facts["cpus"]["nohz_full"]) == ("2-3", "2-3")
+        assert host.read("/root/kept") == "here"
+        assert host.read("/sys/devices/system/cpu/cpufreq/policy0/affected_cpus") == "0 1"
