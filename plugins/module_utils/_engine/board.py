@@ -45,6 +45,8 @@ class Placement:
             "class": self.rule.cpu_class,
             "cpus": format_ordered(self.cpus if ordered else sorted(self.cpus)),
             "numa_cells": [cell_to_mapping(cell) for cell in self.cells],
+            "vcpu_pinning": ordered,
+            "emulator": self.rule.emulator,
             "reason": self.reason,
         }
 

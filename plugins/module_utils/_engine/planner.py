@@ -51,8 +51,15 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
     warn_about_floating_guests(board, managed)
     _warn_about_refused_guests(board)
     tuning = tuning_of(board)
-    content = _content(board, before)
+    content = {**_content(board, before), "pools": _pools(board)}
     return sealed({**content, "tuning": tuning, "requests": place_requests(board)})
+
+
+def _pools(board: Board) -> t.Dict[str, t.Dict[str, str]]:
+    """Per host, as cpulists, the CPUs that it keeps for itself and those over which shared guests float."""
+    return {
+        name: {"reserved": format_cpulist(ledger.reserved), "shared": format_cpulist(ledger.free)} for name, ledger in board.ledgers.items()
+    }
 
 
 def _warn_about_refused_guests(board: Board) -> None:
