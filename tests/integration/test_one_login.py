@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 import urllib.parse
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from pve_lab.tickets import totp
 
-from .cluster_world import World
+from .cluster_world import CPU_TOKEN, World
 from .harness import Run
 
+WRONG = "Wr0ng &pass/+%"
 PASSWORD = "Pa55 &wörd/+%=x"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP"
 ROOT_WITH_TOTP = {"userid": "root@pam", "password": PASSWORD, "totp": TOTP_SECRET}
@@ -84,3 +86,74 @@ def test_one_code_lasts_for_plan_and_apply_and_no_secret_gets_out(two_steps: Wor
     assert not again.ok
     assert again.message.startswith("PVE refuses the second factor of root@pam; give a fresh api_otp")
     watch.check(again)
+
+
+def test_the_role_takes_a_session_that_the_playbook_brings_along(two_steps: World) -> None:
+    world = two_steps
+    play = {
+        "hosts": "proxmox_nodes",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": "Log in",
+                "corepin.proxmox.api_session": {
+                    "api_host": world.lab.host,
+                    "api_port": world.lab.port,
+                    "api_password": PASSWORD,
+                    "api_otp": code(world),
+                    "ca_path": world.lab.ca_path,
+                },
+                "delegate_to": "localhost",
+                "run_once": True,
+                "no_log": True,
+                "register": "login",
+            },
+            {
+                "name": "Read",
+                "vars": {"corepin_api_session": "{{ login.api_session }}"},
+                "ansible.builtin.include_role": {"name": "corepin.proxmox.corepin", "tasks_from": "snapshot", "rolespec_validate": False},
+            },
+        ],
+    }
+    world.log_in({})
+    for name in ("corepin_api_host", "corepin_api_port", "corepin_ca_path"):
+        del world.variables[name]
+    path = world.controller.folder / "own.json"
+    path.write_text(json.dumps([play]), encoding="utf-8")
+    run = world.run(path, "-vvv")
+    assert run.ok, run.output
+    assert logins(world) == 1
+    path.unlink()
+    Watch(world, PASSWORD).check(run)
+
+
+def test_no_secret_gets_out_where_something_fails(world: World) -> None:
+    world.lab.cluster.access.users["root@pam"].password = PASSWORD
+    world.lab.cluster.unauthorized_delay = 0
+    watch = Watch(world, PASSWORD, WRONG, CPU_TOKEN["corepin_api_token_secret"])
+    echo = world.lab.faults.add(path="/pending", status=500, reason=f"sent {CPU_TOKEN['corepin_api_token_secret']}")
+
+    world.log_in({"corepin_api_user": "root@pam", "corepin_api_password": WRONG})
+    refused = world.run("plan", "-vvv")
+    assert "refuses the login of root@pam" in refused.message
+    watch.check(refused)
+
+    world.log_in(CPU_TOKEN)
+    unread = world.run("plan", "-vvv")
+    assert "sent ***" in unread.message
+    watch.check(unread)
+    world.lab.faults.remove(echo)
+    assert world.run("plan").ok
+    denied = world.run("apply", "-vvv", "--diff")
+    assert "which PVE lets only root@pam" in denied.message
+    watch.check(denied)
+
+    world.log_in({"corepin_api_user": "root@pam", "corepin_api_password": PASSWORD})
+    world.lab.faults.add(method="PUT", status=500, reason="no space left")
+    broken = world.run("apply", "-vvv", "--diff")
+    assert "PVE refuses PUT /nodes/" in broken.message
+    watch.check(broken)
+    report = world.run("report", "-vvv")
+    assert report.ok, report.output
+    assert logins(world) == 3
+    watch.check(report)

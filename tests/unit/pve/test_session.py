@@ -10,6 +10,7 @@ import threading
 import time
 import typing as t
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve import errors
@@ -213,3 +214,13 @@ def test_an_answer_of_another_shape_is_said_so(lab: Lab) -> None:
         session.get_list("version")
     with pytest.raises(errors.PveError, match="GET /cluster/status is list"):
         session.get_mapping("cluster/status")
+
+
+def test_what_pve_sends_back_is_shown_without_secrets(lab: Lab) -> None:
+    session = Session(login_to(lab))
+    assert session.ticket
+    secrets = {form for text in (session.ticket.ticket, session.ticket.csrf_token) for form in (text, quote(text), quote(text, safe=""))}
+    lab.faults.add(path="/version", status=500, reason=" ".join(["sent", ROOT_PASSWORD, *sorted(secrets)]))
+    with pytest.raises(errors.PveError, match=r"sent \*\*\*") as caught:
+        session.get("version")
+    assert not [secret for secret in (ROOT_PASSWORD, *secrets) if secret in str(caught.value)]
