@@ -1,0 +1,153 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every module three times in one real run: check mode, for real, and again.
+
+Check mode says what the real run says, the second run changes nothing, and the diff shows before and after. A new module
+is a row of ROWS; `test_every_module_has_a_row` asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pve_lab import Cluster, Lab
+from sysfs_trees import write_tree
+
+from .cluster_world import description
+from .harness import ROOT, Controller, Run, local_host
+
+PASSES = ("look", "do", "repeat")
+CONNECTION = {
+    "api_host": "{{ lab_host }}",
+    "api_port": "{{ lab_port }}",
+    "api_password": "lab-root-password",
+    "ca_path": "{{ lab_ca }}",
+}
+TREE = "{{ tree }}"
+GOVERNOR = {"busy": [{"cpus": "0-3", "governor": "performance"}], "root": TREE}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A module with options. before, after: words of its diff, None for a module that changes nothing."""
+
+    module: str
+    options: t.Mapping[str, t.Any]
+    before: t.Optional[str] = None
+    after: t.Optional[str] = None
+    no_log: bool = False
+    volatile: t.Collection[str] = field(default_factory=tuple)
+
+    @property
+    def changes(self) -> bool:
+        return self.before is not None
+
+    def tasks(self, number: int) -> list[dict[str, t.Any]]:
+        return [
+            {
+                "name": f"{number} {name}",
+                f"corepin.proxmox.{self.module}": dict(self.options),
+                "check_mode": name == "look",
+                "diff": True,
+                "no_log": self.no_log,
+            }
+            for name in PASSES
+        ]
+
+
+ROWS = (
+    Row("host_topology_facts", {"root": TREE}, volatile=["gathered_at"]),
+    Row("guest_runtime_info", {"root": TREE}),
+    Row("cpu_governor", GOVERNOR, before='"governor": "powersave"', after='"governor": "performance"'),
+    Row("cpu_governor", {"state": "absent", "root": TREE}, before='"governor": "performance"', after='"governor": "powersave"'),
+    Row("api_session", CONNECTION, no_log=True),
+    Row("guest_info", CONNECTION),
+    Row("guest_placement", {**CONNECTION, "plan": "{{ plan }}"}, before="affinity: 62-65", after="affinity: 0,32,1,33"),
+    Row("guest_info", {**CONNECTION, "concurrency": 1}),
+)
+
+
+def plan_for(cluster: Cluster, affinities: t.Mapping[int, str]) -> dict[str, t.Any]:
+    """A plan that gives guests these affinities and changes nothing else."""
+    from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
+
+    changes = [
+        {
+            "vmid": vmid,
+            "node": cluster.guests[vmid].node,
+            "digest": cluster.guests[vmid].digest,
+            "before": {"affinity": cluster.guests[vmid].load().effective().get("affinity")},
+            "after": {"affinity": affinity},
+            "effect": "pending" if cluster.guests[vmid].live else "now",
+            "reason": "test",
+        }
+        for vmid, affinity in affinities.items()
+    ]
+    lists = {key: [] for key in ("placements", "refused", "moves", "warnings")}
+    dicts: dict[str, t.Any] = {key: {} for key in ("hosts", "summary", "score")}
+    return sealed({"schema": 1, "created_at": None, "cluster": cluster.name, "changes": changes, **lists, **dicts})
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Run]:
+    """One run of all rows."""
+    folder = tmp_path_factory.mktemp("matrix")
+    controller = Controller(folder / "controller", Path(os.environ["ANSIBLE_COLLECTIONS_PATH"]))
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(Lab(Cluster.from_dict(description())))
+        variables = {
+            "lab_host": lab.host,
+            "lab_port": lab.port,
+            "lab_ca": lab.ca_path,
+            "tree": str(write_tree("epyc-9354-nps4", folder / "tree")),
+            "plan": plan_for(lab.cluster, {100: "0,32,1,33", 200: "0,16,1,17"}),
+        }
+        tasks = [task for number, row in enumerate(ROWS) for task in row.tasks(number)]
+        playbook = folder / "matrix.json"
+        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+        run = controller.playbook(playbook, {"all": {"hosts": {"here": local_host(**variables)}}})
+        assert run.ok, run.output
+        assert len(lab.writes) == 2
+        yield run
+
+
+@pytest.mark.parametrize("number", range(len(ROWS)), ids=[f"{number}-{row.module}" for number, row in enumerate(ROWS)])
+def test_check_mode_agrees_and_a_second_run_changes_nothing(matrix: Run, number: int) -> None:
+    row = ROWS[number]
+    look, do, repeat = (_steady(matrix.task(f"{number} {name}").result, row.volatile) for name in PASSES)
+    assert look == do
+    assert bool(do.get("changed")) is row.changes
+    assert not repeat.get("changed")
+    if not row.changes:
+        assert repeat == do
+        return
+    before, after = (_text(do["diff"], side) for side in ("before", "after"))
+    assert row.before
+    assert row.after
+    assert row.before in before
+    assert row.before not in after
+    assert row.after in after
+    assert row.after not in before
+    assert _text(repeat["diff"], "before") == _text(repeat["diff"], "after")
+
+
+def test_every_module_has_a_row() -> None:
+    assert {row.module for row in ROWS} == {path.stem for path in (ROOT / "plugins" / "modules").glob("[!_]*.py")}
+
+
+def _steady(result: t.Any, volatile: t.Collection[str]) -> t.Any:
+    """A result without what Ansible adds about the call, and without the keys that say when."""
+    if isinstance(result, dict):
+        return {key: _steady(value, volatile) for key, value in result.items() if key != "invocation" and key not in volatile}
+    return [_steady(value, volatile) for value in result] if isinstance(result, list) else result
+
+
+def _text(diff: t.Mapping[str, t.Any], side: str) -> str:
+    return diff[side] if isinstance(diff[side], str) else json.dumps(diff[side], sort_keys=True)
