@@ -52,7 +52,7 @@ def _end(call: Call, kind: str, task_type: str) -> str:
     cluster, node, vmid = call.cluster, call.text("node"), call.vmid
     ha_type = "hashutdown" if task_type.endswith("shutdown") else "hastop"
     # The resource manager stops by force what does not shut down in time (PVE::HA::Resources::PVEVM::shutdown).
-    forced = ha_type == "hastop" or call.flag("forceStop") or cluster.ha.managed(vmid) is not None
+    forced = ha_type == "hastop" or call.flag("forceStop") or _manager(call) is not None
     return _power(call, "stopped", ha_type, task_type, lambda task: shut_down_guest(cluster, cluster.guest_on(node, vmid, kind), forced))
 
 
@@ -61,13 +61,19 @@ def _power(call: Call, state: str, ha_type: str, task_type: str, work: Work) -> 
     becomes of the guest. The manager acts at once here, and as root@pam.
     """
     cluster, node, vmid = call.cluster, call.text("node"), call.vmid
-    managed = cluster.ha.managed(vmid)
+    managed = _manager(call)
     if managed is None:
         return cluster.tasks.start(node, task_type, vmid, call.user, work).upid
     managed["state"] = state
     asked = cluster.tasks.start(node, ha_type, vmid, call.user, lambda task: task.say(f"Requesting HA {ha_type[2:]} for {_name(call)}"))
     cluster.tasks.start(node, task_type, vmid, "root@pam", work)
     return asked.upid
+
+
+def _manager(call: Call) -> t.Optional[dict[str, t.Any]]:
+    """The resource of a guest that the resource manager starts and stops, or None."""
+    managed = call.cluster.ha.managed(call.vmid)
+    return None if managed is None or managed.get("state") == "ignored" else managed
 
 
 def _name(call: Call) -> str:
