@@ -23,7 +23,7 @@ from .score import Vector, cost, rank
 
 MAX_LEAVING = 3
 BORDERS = 4  # the first parts of a rank: unplaced vCPUs, NUMA nodes, packages, L3 domains
-WIDTH = 3  # how many unfinished sequences of steps are followed at once
+WIDTH = 6  # how many unfinished sequences of steps are followed at once
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def _next_steps(arrangement: Arrangement, settled: t.Collection[int], steps: _St
         found += _best(arrangement, candidates, _with_another, fill_up=False)
     if not found and left > 2:
         found = _best(arrangement, candidates, partial(_after_clearing, most=left - 1), fill_up=False)
-    if not found and most > 1:
-        found = _best(arrangement, candidates, _into_l3_domains, fill_up=True)
+    if most > 1:
+        for tries in (_into_l3_domains, _with_core_mates, partial(_emptying, most=left)):
+            found += _best(arrangement, candidates, tries, fill_up=True)
     return [step for step in found if step.moves and len(step.moves) <= left]
 
 
@@ -169,16 +170,42 @@ def _smallest_sets(guests: t.Sequence[int], needed: int, most: int, arrangement:
                 yield sorted(chosen, key=lambda v: hardest_first(arrangement.seats[v]))
 
 
-def _into_l3_domains(arrangement: Arrangement, vmid: int, _start: State, _candidates: t.Sequence[int]) -> t.Iterator[None]:
-    """`vmid` placed anew in each L3 domain that has room and does not hold it now."""
-    now = arrangement.choices[vmid].mask
+def _into_l3_domains(arrangement: Arrangement, vmid: int, start: State, _candidates: t.Sequence[int]) -> t.Iterator[None]:
+    """`vmid` placed anew in each L3 domain that has room."""
+    arrangement.take_out([vmid])
+    emptied = arrangement.state()
+    vcpus = arrangement.seats[vmid].demand.vcpus
     for domain in arrangement.ledger.host.l3_domains:
-        if not domain.cpus & now and domain.cpus & arrangement.ledger.free:
-            start = arrangement.state()
-            arrangement.take_out([vmid])
+        if count(domain.cpus & arrangement.ledger.free) >= vcpus:
             if arrangement.put(vmid, domain.cpus):
                 yield
-            arrangement.restore(start)
+            arrangement.restore(emptied)
+    arrangement.restore(start)
+
+
+def _with_core_mates(arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int]) -> t.Iterator[None]:
+    """`vmid` and a guest that shares a core with it placed anew, each of them first."""
+    cores = arrangement.ledger.host.whole_cores(start[1][vmid].mask)
+    for other in candidates:
+        if other != vmid and start[1][other].mask & cores:
+            yield from _placed(arrangement, [vmid, other], start)
+
+
+def _emptying(arrangement: Arrangement, vmid: int, start: State, candidates: t.Sequence[int], most: int) -> t.Iterator[None]:
+    """All guests of an L3 domain that `vmid` shares with few others placed anew in other part-used L3 domains."""
+    ledger = arrangement.ledger
+    holds = start[1][vmid].mask
+    domain = next((d.cpus for d in ledger.host.l3_domains if not holds & ~d.cpus), 0)
+    inside = [v for v in sorted(start[1]) if start[1][v].mask & domain]
+    if not domain & ledger.free or vmid != inside[0] or len(inside) > most or not set(inside) <= set(candidates):
+        return
+    part_used = 0
+    for other in ledger.host.l3_domains:
+        part_used |= other.cpus if other.cpus != domain and other.cpus & ledger.used else 0
+    arrangement.take_out(inside)
+    if all(arrangement.put(v, part_used) for v in sorted(inside, key=lambda v: hardest_first(arrangement.seats[v]))):
+        yield
+    arrangement.restore(start)
 
 
 def _placed(arrangement: Arrangement, order: t.Sequence[int], start: State) -> t.Iterator[None]:
