@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.corepin.proxmox.plugins.filter.add_runtime import add_runtime
+from ansible_collections.corepin.proxmox.plugins.filter.audit import audit
 from ansible_collections.corepin.proxmox.plugins.filter.place import place
 from ansible_collections.corepin.proxmox.plugins.filter.policy import policy
 from ansible_collections.corepin.proxmox.plugins.filter.read_plan import read_plan
@@ -16,6 +18,8 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import ansible_filter, without_ansible
 
 _FILTERS: t.Mapping[str, t.Callable[..., t.Any]] = {
+    "add_runtime": without_ansible(add_runtime),
+    "audit": without_ansible(audit),
     "place": without_ansible(place),
     "policy": without_ansible(policy),
     "read_plan": without_ansible(read_plan),

@@ -38,15 +38,13 @@ SCHEMA = 1
 Document = t.Mapping[str, t.Any]
 
 
-def audit(
-    document: Document, policy: Policy, plan: t.Optional[Document] = None, runtime: t.Optional[Document] = None
-) -> t.Dict[str, t.Any]:
-    """The audit of the snapshot `document`. `runtime`: {host: the list `runtime` of guest_runtime_info}; else the snapshot's own.
+def audit(document: Document, policy: Policy, plan: t.Optional[Document] = None) -> t.Dict[str, t.Any]:
+    """The audit of the snapshot `document`, whose key `runtime` says what runs: {host: the list `runtime` of guest_runtime_info}.
 
     Raises FactsError, PolicyError, PlanError.
     """
     snapshot = Snapshot.from_dict(document)
-    live = live_hosts(runtime or document.get("runtime"))
+    live = live_hosts(document.get("runtime"))
     if plan is not None:
         _check(plan, snapshot)
     drift = _drift(snapshot, policy, plan, live)

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .cpuset import parse_cpulist
-from .errors import FactsError
+from .errors import FactsError, GrammarError
 
 Document = t.Mapping[str, t.Any]
 
@@ -56,8 +56,20 @@ def union(masks: t.Iterable[int]) -> int:
     return together
 
 
+def with_runtime(document: Document, results: t.Any) -> t.Dict[str, t.Any]:
+    """The snapshot `document` with what runs on its hosts, as its key `runtime`: {host: the list `runtime` of guest_runtime_info}.
+
+    `results` are registered results of guest_runtime_info, one per host; hosts without one (unreachable, failed) stay unknown.
+    Raises FactsError.
+    """
+    given = results if isinstance(results, (list, tuple)) else [results]
+    read = {str(result["node"]): result["runtime"] for result in given if isinstance(result, t.Mapping) and "runtime" in result}
+    live_hosts(read)
+    return {**document, "runtime": read}
+
+
 def live_hosts(runtime: t.Any) -> LiveHosts:
-    """{host: {vmid: Live}} from {host: the list `runtime` of guest_runtime_info}. A host that is absent was not read.
+    """{host: {vmid: Live}} from a snapshot's `runtime`; {} where it has none. A host that is absent was not read.
 
     Raises FactsError.
     """
@@ -65,7 +77,7 @@ def live_hosts(runtime: t.Any) -> LiveHosts:
         return {}
     try:
         return {str(host): {int(entry["vmid"]): _live(entry) for entry in entries} for host, entries in runtime.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError, GrammarError) as e:
         raise FactsError(
             f"What runs on the hosts does not have the expected shape ({e!r}); gather it again with corepin.proxmox.guest_runtime_info."
         ) from e

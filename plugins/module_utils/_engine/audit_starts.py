@@ -43,7 +43,7 @@ class StartFinding:
 
     @property
     def text(self) -> str:
-        where = {"here": "at its start on", "ha": "after a recovery on", "migration": "after a migration to"}[self.way]
+        where = {"here": "on", "ha": "after a recovery on", "migration": "after a migration to"}[self.way]
         how = ", with what is stored now" if self.config == "stored" else ""
         effect = "would not start" if self.finding.fatal else "would not get what its config says"
         return f"{sentence(self.guest.label)} {effect} {where} {listed(self.hosts)}{how}: {self.finding.message.rstrip('.')}."

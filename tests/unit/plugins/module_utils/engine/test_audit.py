@@ -11,6 +11,7 @@ import typing as t
 import pytest
 import sample_hosts
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.audit import audit
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.audit_live import with_runtime
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import FactsError, PlanError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
@@ -69,7 +70,8 @@ def running(vmid: int, cpus: str = "0,32,1,33", pins: bool = False, helper: t.Op
 
 
 def run(snapshot: Facts, policy: t.Optional[Facts] = None, plan: t.Optional[Facts] = None, live: t.Sequence[Facts] = ()) -> Facts:
-    return audit(snapshot, Policy.from_dict(RULES if policy is None else policy), plan, {"pve1": list(live)} if live else None)
+    document = with_runtime(snapshot, [{"node": "pve1", "runtime": list(live)}, {"unreachable": True}]) if live else snapshot
+    return audit(document, Policy.from_dict(RULES if policy is None else policy), plan)
 
 
 def rows(report: Facts) -> t.List[t.Tuple[t.Any, ...]]:
@@ -425,7 +427,7 @@ def test_starts_here_after_a_recovery_and_after_a_migration():
     assert starts == [("here", "next", "conflict", True), ("here", "stored", "note", True)]
     narrow = run(cluster([vm(101, {"affinity": "60-65"})]))["starts"][0]
     assert (narrow["severity"], narrow["fatal"]) == ("warning", False)
-    assert narrow["text"].startswith("Guest 101 (vm101) would not get what its config says at its start on pve1: ")
+    assert narrow["text"].startswith("Guest 101 (vm101) would not get what its config says on pve1: ")
 
 
 def test_equal_start_findings_on_many_hosts_are_one():
@@ -445,7 +447,7 @@ def test_a_saved_snapshot_may_hold_what_ran(converged):
 @pytest.mark.parametrize("runtime", [[1], {"pve1": [{}]}, {"pve1": [{"vmid": 101, "threads": [{"cpus": "x"}]}]}, "no"])
 def test_runtime_of_another_shape_is_refused(runtime):
     with pytest.raises(FactsError, match=r"gather it again with corepin\.proxmox\.guest_runtime_info"):
-        audit(cluster([vm(101)]), Policy.from_dict({}), None, t.cast("t.Any", runtime))
+        audit({**cluster([vm(101)]), "runtime": runtime}, Policy.from_dict({}))
 
 
 def test_a_plan_of_another_cluster_or_an_edited_one_is_refused(converged):
