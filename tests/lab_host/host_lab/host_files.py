@@ -31,6 +31,7 @@ After=multi-user.target ssh.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=-/sbin/modprobe -q acpi-cpufreq
+ExecStart=/lib/systemd/systemd-networkd-wait-online --interface=vmbr0 --timeout=300
 ExecStart=/bin/sh -c 'echo {READY} >/dev/ttyS0'
 
 [Install]

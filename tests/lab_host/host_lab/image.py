@@ -63,7 +63,7 @@ def image() -> Image:
 
 
 def build(say: t.Callable[[str], None] = print) -> Image:
-    """The image, built if it is not there; whoever asks meanwhile waits. Images of other states of the files are removed."""
+    """The image, built if it is not there; whoever asks meanwhile waits. Then others that no machine needs are removed."""
     wanted = image()
     wanted.folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(wanted.folder.parent / "lock"):
@@ -74,11 +74,17 @@ def build(say: t.Callable[[str], None] = print) -> Image:
             work = Path(name)
             (work / "result").mkdir()
             _build(work, Image(work / "result"))
-            for old in wanted.folder.parent.iterdir():
-                if old.is_dir() and old != work:
-                    shutil.rmtree(old, ignore_errors=True)
+            _remove_others(wanted.folder.parent, work)
             (work / "result").rename(wanted.folder)
     return wanted
+
+
+def _remove_others(folder: Path, kept: Path) -> None:
+    """Images that no machine was booted from; a machine notes its own in its state."""
+    states = "".join(path.read_text() for path in cache_folder().glob("run/*/state.json"))
+    for path in folder.iterdir():
+        if path.is_dir() and path != kept and str(path) not in states:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _build(work: Path, target: Image) -> None:

@@ -31,7 +31,7 @@ class Remote:
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": "30",
+            "ConnectTimeout": "120",
             "ControlMaster": "auto",
             "ControlPersist": "120",
         }
