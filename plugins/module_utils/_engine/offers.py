@@ -21,6 +21,7 @@ from .desired import Wanted, pinned_keys, shared_keys
 from .errors import PlacementError
 from .floating import Pool, choose_pool
 from .guest import Cell, Guest
+from .guest_threads import thread_keys
 from .ledger import Holding, Ledger
 from .pinned import demand_of
 from .policy import PINNED_CLASSES, Request
@@ -130,7 +131,10 @@ class OfferingHost:
         if request.rule.memory != "none":
             cells = tuple(cells_of(host, choice.shares, request.rule.memory, demand.memory_step, demand.memory_step > 1))
         holding = Seat(guest.vmid, demand, request.memory_mib).holding(choice)
-        wanted = pinned_keys(choice.cpus, cells, guest, request.rule.hugepages)
+        wanted = {
+            **pinned_keys(choice.cpus, cells, guest, request.rule.hugepages),
+            **thread_keys(guest, request.rule.expose_threads, host, choice.cpus, cells),
+        }
         return Place(holding, choice.cpus, cells, wanted, explain.chosen(host, choice))
 
     def _local(self, request: Request, guest: Guest) -> Place:

@@ -20,14 +20,16 @@ from .desired import pinned_keys
 from .errors import PlacementError
 from .existing import brought_nearer, has_remote_memory, settled, spans_hostnodes, stored_holding
 from .guest import Cell, Guest
+from .guest_threads import check_config, hidden_all_the_same, in_pairs, thread_keys
 from .ledger import Ledger
 from .policy import Rule
 from .repack import Move, Step, best_steps
 from .repair import arrange
 from .topology import Host
+from .wording import listed, sentence
 
 # Trials of the search for better arrangements: in all, at least for each host, and at most for each pair of guests.
-TRIALS, MIN_TRIALS, TRIALS_PER_PAIR = 12000, 300, 10
+TRIALS, MIN_TRIALS, TRIALS_PER_PAIR = 12000, 300, 200
 
 # How many re-placements `repack: suggest` lists at most.
 SUGGESTIONS = 5
@@ -47,6 +49,7 @@ def arrange_pinned(board: Board, pairs: t.Sequence[ManagedGuest]) -> None:
         for guest, rule in by_host[name]:
             if guest.vmid in arrangement.seats:
                 _seat(board, guest, rule, arrangement)
+    _warn_about_threads(board)
 
 
 def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) -> Arrangement:
@@ -55,12 +58,14 @@ def _arrangement(board: Board, ledger: Ledger, pairs: t.Sequence[ManagedGuest]) 
     waiting = []
     for guest, rule in pairs:
         seat = Seat(guest.vmid, demand_of(guest, rule, ledger.host), guest.memory_mib)
-        if board.starts_nowhere(guest, rule) or _device_lost(board, guest, rule, seat):
+        if board.starts_nowhere(guest, rule) or _device_lost(board, guest, rule, seat) or _cannot_see_threads(board, guest, rule):
             ledger.hold(guest.vmid, stored_holding(guest, ledger.host)[0])  # it stays as it is, so what it has is not free
             continue
         try:
             check_memory(ledger, guest.memory_mib)
             stay = settled(guest, ledger.room(), seat.demand, rule.memory, ledger.reserved)
+            if rule.expose_threads and not in_pairs(ledger.host, stay.cpus, stay.cells):
+                raise PlacementError("Its vCPUs are not in pairs on siblings of one core.", rule="existing")
         except PlacementError as e:
             board.unsettled[guest.vmid] = str(e)
             waiting.append(seat)
@@ -96,7 +101,7 @@ def demand_of(guest: Guest, rule: Rule, host: Host) -> Demand:
         vcpus=guest.vcpus,
         memory_mib=0 if rule.memory == "none" else guest.memory_mib,
         memory_step={None: 1, "any": 2, "2": 2, "1024": 1024}.get(hugepages, 1),
-        siblings=rule.siblings,
+        siblings="require" if rule.expose_threads else rule.siblings,
         isolated=rule.cpu_class == "isolated",
         numa=rule.numa,
         core_type=rule.core_type,
@@ -126,6 +131,34 @@ def _device_lost(board: Board, guest: Guest, rule: Rule, seat: Seat) -> bool:
         return False
     board.refuse(guest, PlacementError(f"{what}; set devices: prefer to place it all the same.", rule="device"))
     return True
+
+
+def _cannot_see_threads(board: Board, guest: Guest, rule: Rule) -> bool:
+    """Whether a guest has to be refused because it cannot be shown its threads whatever CPUs it gets."""
+    if not rule.expose_threads:
+        return False
+    try:
+        check_config(guest, board.ledgers[guest.node].host)
+    except PlacementError as e:
+        board.refuse(guest, e)
+        return True
+    return False
+
+
+def _warn_about_threads(board: Board) -> None:
+    """Say where guests are shown threads that they do not see, or that nobody keeps in their places."""
+    exposed = [p.guest for _vmid, p in sorted(board.placements.items()) if p.rule.expose_threads]
+    if exposed and board.policy.mode == "config":
+        board.warnings.append(
+            f"{sentence(listed([guest.label for guest in exposed]))} will see pairs of threads, but corepin_mode config pins no vCPU to "
+            "its own CPU; set runtime or both, or the pairs are only a name."
+        )
+    hidden = [guest for guest in exposed if hidden_all_the_same(guest, board.ledgers[guest.node].host)]
+    if hidden:
+        board.warnings.append(
+            f"{sentence(listed([guest.label for guest in hidden]))} will not see threads in spite of expose_threads, because on AMD hosts "
+            "QEMU shows them to its EPYC models alone; set cpu to such a model."
+        )
 
 
 def _repack(board: Board, arrangements: t.Mapping[str, Arrangement]) -> None:
@@ -180,13 +213,21 @@ def _seat(board: Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> N
         try:
             cells = _cells(ledger.host, choice, rule, arrangement.seats[guest.vmid].demand)
         except PlacementError as e:
-            ledger.release(guest.vmid)
-            board.refuse(guest, e)
+            _give_up(board, guest, e)
             return
         why = board.unsettled.get(guest.vmid) if guest.next_config.get("affinity") else None
         cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why), False
-    wanted = pinned_keys(cpus, cells, guest, rule.hugepages)
+    try:
+        wanted = {**pinned_keys(cpus, cells, guest, rule.hugepages), **thread_keys(guest, rule.expose_threads, ledger.host, cpus, cells)}
+    except PlacementError as e:
+        _give_up(board, guest, e)
+        return
     board.enter(Placement(guest, rule, cpus, cells, wanted, reason, kept))
+
+
+def _give_up(board: Board, guest: Guest, error: PlacementError) -> None:
+    board.ledgers[guest.node].release(guest.vmid)
+    board.refuse(guest, error)
 
 
 def _cells(host: Host, choice: Choice, rule: Rule, demand: Demand) -> t.Tuple[Cell, ...]:

@@ -114,7 +114,7 @@ class Rule:
     governor: t.Optional[str] = None
     epp: t.Optional[str] = None
     hugepages: t.Optional[str] = None
-    expose_threads: bool = False
+    expose_threads: t.Optional[bool] = None  # False takes away what True has put into a guest's args, None leaves them alone
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,14 @@ def rule_from(entry: t.Mapping[str, t.Any], match: Match, what: str) -> Rule:
             values[key] = str(entry[key])
     cpu_class = values.pop("class", "dedicated")
     pinning = _boolean(entry.get("vcpu_pinning"), f"vcpu_pinning of {what}", cpu_class in PINNED_CLASSES)
-    expose = _boolean(entry.get("expose_threads"), f"expose_threads of {what}", False)
+    expose = None
+    if entry.get("expose_threads") not in (None, ""):
+        expose = _boolean(entry["expose_threads"], f"expose_threads of {what}", False)
+    if expose and (cpu_class != "dedicated" or values.get("siblings") == "spread" or not pinning):
+        raise PolicyError(
+            f"expose_threads of {what} is for guests with whole cores; it goes with class dedicated, siblings pack or require, and "
+            "vcpu_pinning."
+        )
     return Rule(match=match, cpu_class=cpu_class, vcpu_pinning=pinning, expose_threads=expose, **values)
 
 

@@ -62,9 +62,14 @@ class StartCase:
         return truthy(self.config.get("numa"))
 
     @cached_property
-    def hotplugs_memory(self) -> bool:
+    def hotplug(self) -> t.FrozenSet[str]:
+        """What can be plugged in while the guest runs: cpu, memory, disk ..."""
         text = self.config.get("hotplug", "1")
-        return "memory" in re.split(r"[,;\s]+", _HOTPLUG_DEFAULT if text == "1" else text)
+        return frozenset(re.split(r"[,;\s]+", _HOTPLUG_DEFAULT if text == "1" else text))
+
+    @cached_property
+    def hotplugs_memory(self) -> bool:
+        return "memory" in self.hotplug
 
     @cached_property
     def hugepages(self) -> t.Optional[str]:

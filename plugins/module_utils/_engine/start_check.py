@@ -35,7 +35,13 @@ _PVE: t.Tuple[Rule, ...] = (
     memory.plugged_memory_size,
     hugepages.hugepages_on_one_hostnode,
 )
-_TASKSET_AND_QEMU: t.Tuple[Rule, ...] = (cpus.affinity_for_taskset, cpus.model_without_kvm, cpus.plugged_vcpus, memory.cells_for_qemu)
+_TASKSET_AND_QEMU: t.Tuple[Rule, ...] = (
+    cpus.affinity_for_taskset,
+    cpus.model_without_kvm,
+    cpus.plugged_vcpus,
+    cpus.topology_of_args,
+    memory.cells_for_qemu,
+)
 _QUIET: t.Tuple[Rule, ...] = (
     hugepages.hugepages_room,
     memory.cells_dropped,

@@ -12,12 +12,15 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import re
+import typing as t
 
 from .cpuset import count, format_cpulist, parse_cpulist
 from .errors import GrammarError
 from .guest import LXC_CPUSET_KEYS, affinity_effect, lxc_cpuset
 from .guest_config import accepts_affinity
 from .start_case import Finding, Findings, StartCase
+
+_SMP_OPTION = re.compile(r"(?<!\S)--?smp\s+(\S+)", re.ASCII)
 
 
 def more_vcpus_than_cpus(case: StartCase) -> Findings:
@@ -119,6 +122,48 @@ def plugged_vcpus(case: StartCase) -> Findings:
             f"< smp_cpus ({vcpus})",
             f"Set vcpus to at most {case.maxcpus} (cores x sockets), or delete it.",
         )
+
+
+def topology_of_args(case: StartCase) -> Findings:
+    """-smp in args: QEMU merges it into PVE's own, key by key (hw/core/machine-smp.c)."""
+    smp = _merged_smp(case)
+    if smp is None:
+        return
+    levels = ("sockets", "dies", "modules", "cores", "threads")
+    product = 1
+    for level in levels:
+        product *= smp[level]
+    if product != smp["maxcpus"]:
+        shown = " * ".join(f"{level} ({smp[level]})" for level in levels)
+        yield Finding(
+            "smp_product",
+            f"kvm: Invalid CPU topology: product of the hierarchy must match maxcpus: {shown} != maxcpus ({smp['maxcpus']})",
+            f"Correct -smp in args for the {case.maxcpus} vCPUs of the guest (cores x sockets), or take it out.",
+        )
+    elif smp["maxcpus"] != case.maxcpus:
+        yield Finding(
+            "smp_count",
+            f"The args of {case.guest.label} give it {smp['maxcpus']} vCPUs, whatever its cores and sockets say ({case.maxcpus}).",
+            "Plan again where a rule has expose_threads, else correct -smp in args or take it out.",
+            fatal=False,
+        )
+
+
+def _merged_smp(case: StartCase) -> t.Optional[t.Dict[str, int]]:
+    """The values that count once the -smp options in args are merged in; None without any, or with what is not understood."""
+    options = _SMP_OPTION.findall(case.config.get("args", ""))
+    vcpus = case.number("vcpus", case.maxcpus)
+    smp = {"cpus": vcpus, "sockets": case.sockets, "dies": 1, "modules": 1, "cores": case.maxcpus // case.sockets, "threads": 1}
+    smp["maxcpus"] = case.maxcpus
+    for option in options:
+        for part in option.split(","):
+            key, equals, value = part.partition("=")
+            if not equals:
+                key, value = "cpus", part
+            if key not in smp or not value.isdigit() or not int(value):
+                return None
+            smp[key] = int(value)
+    return smp if options else None
 
 
 def container_cpuset(case: StartCase) -> Findings:

@@ -89,6 +89,7 @@ class Host:
     efficiency: int = 0
     fingerprint: t.Optional[str] = None
     gathered_at: t.Optional[str] = None
+    vendor: t.Optional[str] = None
     pci_devices: t.Mapping[str, PciDevice] = field(default_factory=dict)
 
     @classmethod
@@ -196,6 +197,7 @@ def _host_from_facts(facts: Facts, node: str) -> Host:
         efficiency=parse_cpulist(core_types.get("efficiency") or "") & online,
         fingerprint=facts.get("fingerprint"),
         gathered_at=facts.get("gathered_at"),
+        vendor=facts.get("vendor"),
         pci_devices=_pci_devices(facts.get("pci_devices") or []),
     )
 

@@ -19,6 +19,7 @@ from .errors import PlacementError
 from .existing import stored_cpus
 from .floating import Pool, choose_pool
 from .guest import Cell, Guest, describes_host
+from .guest_threads import thread_keys
 from .ledger import Holding, Ledger
 from .policy import PINNED_CLASSES, Rule
 
@@ -41,7 +42,7 @@ def place_local(board: Board, guest: Guest, rule: Rule) -> None:
     ledger.hold(guest.vmid, Holding(guest.vcpus, 0, 0, bound, guest.memory_mib - memory_mib))
     cells = (Cell((1 << guest.vcpus) - 1, memory_mib, 1 << numa_node, rule.memory),) if memory_mib else ()
     ordered = tuple(cpus_of(cpus))
-    wanted = pinned_keys(ordered, cells, guest, rule.hugepages)
+    wanted = {**pinned_keys(ordered, cells, guest, rule.hugepages), **thread_keys(guest, rule.expose_threads, ledger.host, (), ())}
     reason = explain.floats(ledger.host, cpus)
     board.enter(Placement(guest, rule, ordered, cells, wanted, reason))
 
@@ -56,7 +57,7 @@ def place_shared(board: Board, guest: Guest, rule: Rule) -> None:
         )
         return
     ledger.hold(guest.vmid, Holding(guest.vcpus, 0, 0, {}, guest.memory_mib))
-    wanted = shared_keys(guest) if guest.type == "qemu" else {}
+    wanted = {**shared_keys(guest), **thread_keys(guest, rule.expose_threads, ledger.host, (), ())} if guest.type == "qemu" else {}
     board.enter(Placement(guest, rule, tuple(cpus_of(pool)), (), wanted, explain.shares_pool(pool)))
 
 

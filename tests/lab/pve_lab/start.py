@@ -161,8 +161,27 @@ def _qemu_checks(section: Section) -> None:
             f"sockets ({sockets}) * dies (1) * modules (1) * cores ({cores}) * threads (1) == maxcpus ({maxcpus}) < smp_cpus ({vcpus})"
         )
         raise TaskError(QEMU_FAILED, [complaint])
+    _topology_check(section, {"cpus": vcpus, "sockets": sockets, "cores": cores, "maxcpus": maxcpus})
     if section.get("numa") == "1":
         _qemu_numa_checks(section, maxcpus)
+
+
+def _topology_check(section: Section, smp: dict[str, int]) -> None:
+    """QEMU merges each -smp of `args` into PVE's key by key, and then wants the product to be maxcpus."""
+    words = section.get("args", "").split()
+    for word, options in zip(words, words[1:]):
+        if word == "-smp":
+            smp.update(
+                (key, int(value)) for key, value in (part.rsplit("=", 1) if "=" in part else ("cpus", part) for part in options.split(","))
+            )
+    levels = {level: smp.get(level, 1) for level in ("sockets", "dies", "modules", "cores", "threads")}
+    product = 1
+    for number in levels.values():
+        product *= number
+    if product != smp["maxcpus"]:
+        shown = " * ".join(f"{level} ({number})" for level, number in levels.items())
+        complaint = f"kvm: Invalid CPU topology: product of the hierarchy must match maxcpus: {shown} != maxcpus ({smp['maxcpus']})"
+        raise TaskError(QEMU_FAILED, [complaint])
 
 
 def _qemu_numa_checks(section: Section, maxcpus: int) -> None:

@@ -219,9 +219,10 @@ def test_requested_guests_fit_and_start_where_they_may_go(case, wanted):
         assert not cpus & taken[entry["node"]]
         taken[entry["node"]] |= cpus
         created = {"vmid": 1, "vcpus": request["vcpus"], "memory_mib": request["memory_mib"], "numa_cells": entry["numa_cells"]}
-        assert start_errors({**created, "affinity": entry["cpus"]}, document["hosts"][entry["node"]]) == []
+        affinity = "0-0" if entry["cpus"] == "0" else entry["cpus"]
+        assert start_errors({**created, "affinity": affinity}, document["hosts"][entry["node"]]) == []
     for number, request in enumerate(requests):
         homes = [entry["node"] for entry in result["requests"] if entry["name"] == f"r{number}" and entry["node"]]
-        affinity = request.get("group_affinity")
-        assert affinity != "negative" or len(homes) == len(set(homes))
-        assert affinity != "positive" or (len(set(homes)) <= 1 and len(homes) in (0, request["count"]))
+        wish = request.get("group_affinity")
+        assert wish != "negative" or len(homes) == len(set(homes))
+        assert wish != "positive" or (len(set(homes)) <= 1 and len(homes) in (0, request["count"]))
