@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import typing as t
 
 import pytest
@@ -456,3 +457,12 @@ def test_a_plan_of_another_cluster_or_an_edited_one_is_refused(converged):
         run(snapshot, plan=sealed({**{k: v for k, v in plan.items() if k != "plan_id"}, "cluster": "other"}))
     with pytest.raises(PlanError, match="was edited"):
         run(snapshot, plan={**plan, "cluster": "other"})
+
+
+def test_the_guide_explains_every_finding(root):
+    folder = root / "plugins" / "module_utils" / "_engine"
+    sources = "".join((folder / f"{name}.py").read_text(encoding="utf-8") for name in ("doctor", "audit_conflicts"))
+    known = set(re.findall(r'(?:AuditFinding|found)\(\s*"([a-z-]+)"', sources)) | {check for check, *_rest in FINDINGS}
+    assert len(known) >= 20
+    guide = (root / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert [check for check in sorted(known) if f"`{check}`" not in guide] == []
