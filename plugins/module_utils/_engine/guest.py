@@ -185,9 +185,9 @@ def parse_properties(text: str, default_key: t.Optional[str] = None) -> t.Dict[s
     return properties
 
 
+@lru_cache(maxsize=KNOWN_TEXTS)
 def parse_cell(text: str) -> Cell:
     """Read the value of a numaN key. Raises GrammarError for what PVE's schema refuses."""
-@lru_cache(maxsize=KNOWN_TEXTS)
     properties = parse_properties(text)
     unknown = sorted(set(properties) - {"cpus", "hostnodes", "memory", "policy"})
     if unknown:
@@ -239,9 +239,9 @@ def _format_ids(mask: int) -> str:
     return format_cpulist(mask).replace(",", ";")
 
 
+@lru_cache(maxsize=KNOWN_TEXTS)
 def affinity_effect(text: t.Optional[str]) -> t.Optional[int]:
     """The CPUs that an affinity text starts the guest on; None = no restriction.
-@lru_cache(maxsize=KNOWN_TEXTS)
 
     The text `0` is false in Perl and so is not applied at all. Raises GrammarError for text with which a start fails
     (taskset takes no blanks and no empty parts) or that PVE's own check refuses.
