@@ -1,0 +1,207 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping a container on its CPUs: by the cpuset of its cgroup, and by the key of its config that PVE takes it from at a start.
+
+Without the key PVE itself spreads containers over all CPUs every few seconds (PVE/Service/pvestatd.pm,
+rebalance_lxc_containers). The API cannot set the key. /etc/pve knows no chmod, and a file there is replaced by a rename, under the
+lock of PVE's own tools (PVE/LXC/Config.pm, config_file_lock).
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.errors import GrammarError, SettingError
+from .files import Tree
+from .hands import Hands
+from .pinning import Target, check_available, scope_to_set
+from .pinning_apply import partition_with
+from .runtime import Running
+from .scope import read_scope, scope_of_container
+
+KEY = "lxc.cgroup2.cpuset.cpus"
+_LINE = re.compile(rf"^{re.escape(KEY)}(?::|\s*=)\s*(.*?)\s*$", re.MULTILINE)
+_LOCKED = re.compile(r"^lock:\s*(\S+)", re.MULTILINE)
+_LOCKS = "run/lock/lxc"
+_LOCK_PATIENCE_S = 10.0
+
+
+@dataclass
+class ContainerJob:
+    """A container, running or not (`guest` None), and what it lacks.
+
+    `live`: CPUs for its cgroup, None where it has them. `stored`: the key's value; `wanted`: the value that it shall have, None to
+    have no such key.
+    """
+
+    vmid: int
+    guest: t.Optional[Running]
+    config: str
+    live: t.Optional[int]
+    stored: t.Optional[str]
+    wanted: t.Optional[str]
+
+    def __bool__(self) -> bool:
+        return self.live is not None or self.stored != self.wanted
+
+
+def config_path(node: str, vmid: int) -> str:
+    return f"etc/pve/nodes/{node}/lxc/{vmid}.conf"
+
+
+def prepare_container(
+    tree: Tree, node: str, vmid: int, guest: t.Optional[Running], target: Target, ours: t.Collection[str]
+) -> ContainerJob:
+    """Look at what a container has. `ours`: what earlier runs set its key to. Raises SettingError where its CPUs are out of reach.
+
+    A key that an owner set to CPUs among those of `target` stays, and the cgroup follows it.
+    """
+    config = config_path(node, vmid)
+    stored = stored_key(tree.text(config) or "")
+    cpus = 0 if stored in ours else _cpus(stored)
+    own = cpus if cpus and not cpus & ~target.own else target.own
+    available = read_scope(tree, "lxc").effective or 0
+    missing = own & ~available
+    check_available(Target(vmid, target.cpu_class, own), available, partition_with(tree, missing) if missing else None)
+    live = scope_to_set(own, guest, 0) if guest else None
+    return ContainerJob(vmid, guest, config, live, stored, stored if own == cpus else format_cpulist(own))
+
+
+def prepare_release(
+    tree: Tree, node: str, vmid: int, guest: t.Optional[Running], entry: t.Mapping[str, t.Any], open_cpus: int
+) -> ContainerJob:
+    """What undoes earlier runs: key and cgroup, each where it still is what they made it."""
+    config = config_path(node, vmid)
+    stored = stored_key(tree.text(config) or "")
+    scope = guest.scope if guest else None
+    ours = scope is not None and format_cpulist(scope.asked or 0) in entry["set"]
+    cpus = _cpus(entry["before"]) or open_cpus
+    live = cpus if scope and ours and scope.asked != cpus else None
+    return ContainerJob(vmid, guest, config, live, stored, entry["before"] if stored in entry["set"] else stored)
+
+
+def _cpus(text: t.Optional[str]) -> int:
+    try:
+        return parse_cpulist(text or "")
+    except GrammarError:
+        return 0
+
+
+def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> None:
+    """The key first, so that PVE leaves the container's cgroup alone, then the cgroup. Raises SettingError with both as before."""
+    if job.stored != job.wanted:
+        write_key(tree, job.vmid, job.config, job.stored, job.wanted)
+    try:
+        if job.live is not None:
+            hands.set_cpuset(scope_of_container(job.vmid), format_cpulist(job.live))
+            _check_live(tree, job.vmid, job.live)
+    except SettingError as e:
+        _put_back(tree, hands, job)
+        raise SettingError(f"{e} Container {job.vmid} was put back as it was.") from None
+
+
+def _check_live(tree: Tree, vmid: int, wanted: int) -> None:
+    got = read_scope(tree, scope_of_container(vmid)).effective
+    if got is not None and got != wanted:
+        raise SettingError(
+            f"Container {vmid} got CPUs {format_cpulist(got) or 'none'} instead of {format_cpulist(wanted)}, because another cgroup "
+            "has the others; release them, or plan again."
+        )
+
+
+def _put_back(tree: Tree, hands: Hands, job: ContainerJob) -> None:
+    scope = job.guest.scope if job.guest else None
+    before = scope and (scope.asked or scope.effective)
+    with contextlib.suppress(SettingError):
+        if before:
+            hands.set_cpuset(scope_of_container(job.vmid), format_cpulist(before))
+    with contextlib.suppress(SettingError):
+        if job.stored != job.wanted:
+            write_key(tree, job.vmid, job.config, job.wanted, job.stored)
+
+
+def stored_key(config: str) -> t.Optional[str]:
+    """The value of the cpuset key in the part of a config that is no snapshot; None where it has none."""
+    found = _LINE.findall(_main_part(config))
+    return found[-1] if found else None
+
+
+def _main_part(config: str) -> str:
+    section = re.search(r"^\[", config, re.MULTILINE)
+    return config[: section.start()] if section else config
+
+
+def with_key(config: str, value: t.Optional[str]) -> str:
+    """The config with the cpuset key set to `value`, or without it where that is None; snapshots stay as they are."""
+    main = _main_part(config)
+    rest = config[len(main) :]
+    kept = [line for line in main.splitlines() if not _LINE.match(line)]
+    while kept and not kept[-1].strip():
+        kept.pop()
+    if value is not None:
+        kept.append(f"{KEY}: {value}")
+    return "".join(f"{line}\n" for line in kept) + (f"\n{rest}" if rest else "")
+
+
+def write_key(tree: Tree, vmid: int, path: str, before: t.Optional[str], value: t.Optional[str]) -> None:
+    """Set the key in a config under PVE's lock. Raises SettingError where it is not `before` any more, or may not be written now."""
+    with _locked(tree, vmid):
+        full = tree.full(path)
+        try:
+            with open(full, encoding="utf-8", newline="") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError):
+            raise SettingError(f"{full} cannot be read; see whether container {vmid} was moved, and run as root.") from None
+        lock = _LOCKED.search(_main_part(text))
+        if lock:
+            raise SettingError(f"The config of container {vmid} is locked ({lock.group(1)}); try again when that is over.")
+        if stored_key(text) != before:
+            raise SettingError(f"The config of container {vmid} was changed at this moment; try again.")
+        _replace(full, with_key(text, value))
+
+
+def _replace(full: str, text: str) -> None:
+    """Put a file with `text` in the place of another, as PVE does it (PVE/Tools.pm, file_set_contents)."""
+    temporary = f"{full}.tmp.{os.getpid()}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.replace(temporary, full)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise SettingError(f"{full} could not be written ({e.strerror}); see whether the cluster has a quorum, and run as root.") from None
+
+
+@contextlib.contextmanager
+def _locked(tree: Tree, vmid: int) -> t.Iterator[None]:
+    path = tree.full(f"{_LOCKS}/pve-config-{vmid}.lock")
+    end = time.monotonic() + _LOCK_PATIENCE_S
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as e:
+        raise SettingError(f"{path} could not be opened ({e.strerror}); run as root.") from None
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise SettingError(f"The config of container {vmid} is being changed by somebody else; try again later.") from None
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,152 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving the memory of a running VM to the NUMA nodes of its cells, a small step at a time.
+
+Pages are moved by move_pages(2) from this process: systemd's AllowedMemoryNodes would move them inside PID 1 and block it
+meanwhile, and migrate_pages(2) moves a whole process at once and knows no cells. Pages that a device reaches directly
+(VFIO) are pinned; the kernel leaves them where they are.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._engine.cpuset import cpus_of
+from .._engine.guest import Cell
+from .files import Tree
+from .hands import Hands
+from .mappings import Mapping, read_mappings
+from .runtime import Running
+from .threads import command_line
+
+STEP = 64 << 20  # bytes
+PASSES = 3  # pages that are busy at this moment are often free a little later
+_MIB = 1 << 20
+IGNORED = 4 * _MIB  # bytes that do not count: what QEMU itself allocates meanwhile
+
+Range = t.Tuple[int, int, int]  # from address, before address, mask of NUMA nodes
+MibByNode = t.Dict[int, int]
+
+
+@dataclass
+class Moved:
+    """What became of a guest's memory, by NUMA node. `why_not`: a reason for not trying, as the end of a sentence."""
+
+    before: MibByNode = field(default_factory=dict)
+    after: MibByNode = field(default_factory=dict)
+    moved_mib: int = 0
+    left_mib: MibByNode = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+    finished: bool = True
+    why_not: t.Optional[str] = None
+
+
+def homes_of(cells: t.Sequence[Cell]) -> int:
+    """The NUMA nodes of all cells, as a mask."""
+    homes = 0
+    for cell in cells:
+        homes |= cell.hostnodes or 0
+    return homes
+
+
+def wanted_ranges(tree: Tree, guest: Running, cells: t.Sequence[Cell], mappings: t.Sequence[Mapping]) -> t.Union[t.List[Range], str]:
+    """Which addresses belong on which NUMA nodes; a text says why that is not known.
+
+    Where all cells have the same NUMA nodes, that is all memory of the process; else that of each cell's memory backend.
+    """
+    homes = {cell.hostnodes for cell in cells}
+    if len(homes) == 1:
+        return [(mapping.start, mapping.end, homes_of(cells)) for mapping in mappings]
+    backends = _backends(command_line(tree, guest.pid or 0))
+    if [backends.get(number, (None,))[0] for number in range(len(cells))] != [cell.memory_mib * _MIB for cell in cells if cell.memory_mib]:
+        return "it was started with other cells than planned, so that its memory moves at its next start"
+    ranges = []
+    for number, cell in enumerate(cells):
+        size, policy = backends[number]
+        same = [mapping for mapping in mappings if mapping.size == size]
+        own = same if len(same) == 1 else [mapping for mapping in same if mapping.policy == policy]
+        if len(own) != 1:
+            return f"the memory of its cell {number} cannot be told from that of others"
+        ranges.append((own[0].start, own[0].end, cell.hostnodes or -1))
+    return ranges
+
+
+def _backends(words: t.Sequence[str]) -> t.Dict[int, t.Tuple[int, str]]:
+    """Size in bytes and policy as in numa_maps of QEMU's memory backends, by cell (PVE/QemuServer/Memory.pm names them ram-nodeN)."""
+    found = {}
+    for option, value in zip(words, words[1:]):
+        pairs = dict(part.partition("=")[::2] for part in value.split(","))
+        name, size = pairs.get("id", ""), pairs.get("size", "")
+        if option == "-object" and name.startswith("ram-node") and name[8:].isdigit() and size[:-1].isdigit() and size.endswith("M"):
+            policy = pairs.get("policy", "default").replace("preferred", "prefer")  # mm/mempolicy.c, policy_modes
+            found[int(name[8:])] = (int(size[:-1]) * _MIB, f"{policy}:{pairs.get('host-nodes', '')}".rstrip(":"))
+    return found
+
+
+def astray(mappings: t.Iterable[Mapping], ranges: t.Iterable[Range]) -> t.Dict[int, int]:
+    """Bytes by NUMA node of pages that belong elsewhere. A mapping counts as a whole."""
+    homes = {start: home for start, _end, home in ranges}
+    lost: t.Dict[int, int] = {}
+    for mapping in mappings:
+        for numa_node, amount in mapping.astray(homes.get(mapping.start, -1)).items():
+            lost[numa_node] = lost.get(numa_node, 0) + amount
+    return lost
+
+
+def in_mib(amounts: t.Mapping[int, int]) -> MibByNode:
+    """Bytes as MiB, rounded up, what is less than a page of it left out."""
+    return {numa_node: -(-amount // _MIB) for numa_node, amount in sorted(amounts.items()) if amount}
+
+
+def all_memory(mappings: t.Iterable[Mapping]) -> MibByNode:
+    total: t.Dict[int, int] = {}
+    for mapping in mappings:
+        for numa_node, pages in mapping.pages.items():
+            total[numa_node] = total.get(numa_node, 0) + pages * mapping.page
+    return in_mib(total)
+
+
+def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], deadline: float) -> Moved:
+    """Move what lies elsewhere to where `ranges` say, until `deadline` (time.monotonic). Raises SettingError."""
+    pid = guest.pid or 0
+    begin = time.monotonic()
+    mappings = read_mappings(tree, pid)
+    moved = Moved(before=all_memory(mappings))
+    homes = {start: home for start, _end, home in ranges}
+    for _pass in range(PASSES):
+        for mapping in mappings:
+            home = homes.get(mapping.start, -1)
+            if mapping.astray(home) and not _move_mapping(hands, pid, mapping, home, moved, deadline):
+                moved.finished = False
+                break
+        mappings = read_mappings(tree, pid)
+        lost = astray(mappings, ranges)
+        if not moved.finished or sum(lost.values()) <= IGNORED:
+            break
+    moved.moved_mib //= _MIB
+    moved.after, moved.left_mib = all_memory(mappings), in_mib(lost) if sum(lost.values()) > IGNORED else {}
+    moved.seconds = round(time.monotonic() - begin, 3)
+    return moved
+
+
+def _move_mapping(hands: Hands, pid: int, mapping: Mapping, home: int, moved: Moved, deadline: float) -> bool:
+    """One mapping, STEP bytes at a time; False where time is up. Counts bytes into `moved.moved_mib`."""
+    targets = list(cpus_of(home))
+    for first in range(mapping.start, mapping.end, max(STEP, mapping.page)):
+        if time.monotonic() > deadline:
+            return False
+        addresses = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
+        there = hands.pages(pid, addresses)
+        lost = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
+        if lost:
+            now = hands.pages(pid, lost, list(itertools.islice(itertools.cycle(targets), len(lost))))
+            moved.moved_mib += mapping.page * sum(1 for numa_node in now if numa_node >= 0 and home >> numa_node & 1)
+            moved.steps += 1
+    return True

@@ -1,0 +1,335 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module guest_pinning does, from its options to its result.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.errors import CorepinError, PlanError, SettingError
+from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release
+from .cpus import read_cpu_sets
+from .files import Tree
+from .hands import Hands
+from .housekeeping import set_unit, shown_unit, units_to_set
+from .memory_move import Moved
+from .memory_work import MemoryWork, carry_out_memory, memory_work, release_memory
+from .pinning import HostPlan, Target, host_plan, released, shown_after, shown_before, tighter, warnings_for
+from .pinning_apply import VmJob, carry_out, prepare, put_back
+from .pinning_kept import Kept
+from .runtime import Running, read_running
+from .scope import read_scope, scope_of_vm
+from .sysfs import read_host
+
+Row = t.Dict[str, t.Any]
+Result = t.Dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: whom earlier runs touched and nobody places
+    any more; `open_cpus`: what these get; `services`: the CPUs for the host's own services, None for all."""
+
+    node: str
+    targets: t.Mapping[int, Target]
+    release: t.FrozenSet[int]
+    open_cpus: int
+    services: t.Optional[int]
+    memory_move: bool
+    memory_timeout_s: float
+
+
+def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], kept: Kept) -> Wishes:
+    """Raises PlanError where the plan is not for this host as it is, SettingError where housekeeping lacks reserved CPUs."""
+    node, present = options["node"], options["state"] == "present"
+    touched = frozenset(int(vmid) for vmid in [*kept.guests, *kept.containers])
+    everything = read_scope(tree, "qemu.slice").effective or read_cpu_sets(tree).online
+    if not present:
+        shared = parse_cpulist(plan["pools"][node]["shared"]) if plan and node in plan.get("pools", {}) else parse_cpulist(kept.open_cpus)
+        return Wishes(node, {}, touched, shared & everything or everything, None, False, 0.0)
+    if plan is None:
+        raise PlanError("There is no plan; hand over the document that plan wrote.")
+    here = host_plan(plan, node)
+    _check_fingerprint(tree, here)
+    if options["housekeeping"] and not here.reserved:
+        raise SettingError(f"housekeeping keeps services on reserved CPUs, but host {node} has none; reserve some with corepin_reserved.")
+    return Wishes(
+        node=node,
+        targets=here.targets,
+        release=frozenset(touched - set(here.targets) - set(here.elsewhere)),
+        open_cpus=here.shared & everything or everything,
+        services=here.reserved if options["housekeeping"] else None,
+        memory_move=bool(options["memory_move"]),
+        memory_timeout_s=float(options["memory_timeout"]),
+    )
+
+
+def _check_fingerprint(tree: Tree, here: HostPlan) -> None:
+    found = read_host(tree.root, here.node)["fingerprint"]
+    if here.fingerprint and here.fingerprint != found:
+        raise PlanError(f"The CPUs of host {here.node} are laid out otherwise than the plan knows them; plan again (nothing was changed).")
+
+
+@dataclass
+class Run:
+    """One run over the guests of a host: what there is, what is remembered, and what becomes of it."""
+
+    tree: Tree
+    hands: Hands
+    wishes: Wishes
+    kept: Kept
+    isolated: int
+    rows: t.List[Row] = field(default_factory=list)
+    units: t.List[Row] = field(default_factory=list)
+    warnings: t.List[str] = field(default_factory=list)
+    failures: t.List[str] = field(default_factory=list)
+    vms: t.List[t.Tuple[Row, VmJob, t.Optional[MemoryWork]]] = field(default_factory=list)
+    containers: t.List[t.Tuple[Row, ContainerJob]] = field(default_factory=list)
+    services: t.Dict[str, int] = field(default_factory=dict)
+    known: t.Set[int] = field(default_factory=set)
+
+    # --- looking --------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Find out what every guest and service lacks. Changes nothing."""
+        everybody = {*self.wishes.targets, *self.wishes.release}
+        running = {guest.vmid: guest for guest in read_running(self.tree, everybody)} if everybody else {}
+        for vmid in sorted(everybody):
+            target = self.wishes.targets.get(vmid)
+            row = _row(vmid, target)
+            self.rows.append(row)
+            try:
+                self._look_at(row, vmid, target, running.get(vmid))
+            except CorepinError as e:
+                self._failed(row, str(e))
+        try:
+            self._look_at_services()
+        except SettingError as e:
+            self.failures.append(str(e))
+
+    def _look_at(self, row: Row, vmid: int, target: t.Optional[Target], guest: t.Optional[Running]) -> None:
+        is_container = guest.type == "lxc" if guest else self.tree.exists(config_path(self.wishes.node, vmid))
+        if is_container:
+            row["type"] = "lxc"
+            self._look_at_container(row, vmid, target, guest)
+        elif guest is None:
+            row.update(skipped=True, reason="it does not run here")
+        elif target is None and self.kept.of(guest) is None:
+            row.update(type="qemu", skipped=True, reason="it was started anew and is not touched since")
+        else:
+            row["type"] = "qemu"
+            self._look_at_vm(row, target or released(vmid, self.wishes.open_cpus), guest)
+
+    def _look_at_vm(self, row: Row, target: Target, guest: Running) -> None:
+        job = prepare(self.tree, guest, target)
+        entry = self.kept.of(guest)
+        memory = memory_work(self.tree, guest, target.cells, entry) if self.wishes.memory_move else None
+        widen = row["class"] is None and entry is not None and bool(entry["memory_nodes"])
+        row.update(changed=bool(job.work) or bool(memory) or widen, before=shown_before(guest), after=shown_after(target, guest, job.rooms))
+        if memory:
+            row["memory"] = _memory_row(memory, None)
+        self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
+        if memory and memory.why_not:
+            self.warnings.append(f"The memory of guest {guest.vmid} stays where it is: {memory.why_not}.")
+        self.vms.append((row, job, memory))
+
+    def _look_at_container(self, row: Row, vmid: int, target: t.Optional[Target], guest: t.Optional[Running]) -> None:
+        entry = self.kept.containers.get(str(vmid))
+        if target is None:
+            if entry is None:
+                return
+            job = prepare_release(self.tree, self.wishes.node, vmid, guest, entry, self.wishes.open_cpus)
+        else:
+            job = prepare_container(self.tree, self.wishes.node, vmid, guest, target, entry["set"] if entry else ())
+        now = guest.scope.effective if guest and guest.scope else None
+        after = job.live if job.live is not None else now
+        row.update(
+            changed=bool(job),
+            before={"scope": _cpulist(now), "threads": {}, "stored": job.stored},
+            after={"scope": _cpulist(after), "threads": {}, "stored": job.wanted},
+        )
+        self.containers.append((row, job))
+
+    def _look_at_services(self) -> None:
+        self.services = units_to_set(self.tree, self.wishes.services, self.kept.units)
+        for unit, cpus in self.services.items():
+            self.units.append({"unit": unit, "before": shown_unit(self.tree, unit), "after": format_cpulist(cpus)})
+
+    # --- doing ----------------------------------------------------------------------------------------------------------
+
+    def act(self) -> None:
+        """Do what is to be done, guest by guest; what fails is put back, and the others go on. Raises SettingError for the memory file."""
+        on_disk = self.kept.copy()
+        self.known = {job.guest.vmid for _row, job, _memory in self.vms if self.kept.of(job.guest)}
+        self._note_intentions()
+        if self.kept != on_disk:
+            self.kept.write(self.tree)
+            on_disk = self.kept.copy()
+        deadline = time.monotonic() + self.wishes.memory_timeout_s
+        for row, job in self.containers:
+            self._act_on_container(row, job)
+        for row, vm, memory in sorted(self.vms, key=lambda entry: bool(entry[1].target.pins)):
+            self._act_on_vm(row, vm, memory, deadline)
+        for unit, cpus in self.services.items():
+            self._act_on_unit(unit, cpus)
+        self._forget()
+        if self.kept != on_disk:
+            self.kept.write(self.tree)
+
+    def _note_intentions(self) -> None:
+        if self.wishes.targets:
+            self.kept.open_cpus = format_cpulist(self.wishes.open_cpus)
+        for _row, job, memory in self.vms:
+            if job.work or memory or self.kept.of(job.guest):
+                entry = self.kept.enter(job.guest, job.target.masks, more=bool(job.work))
+                entry["memory_nodes"] = sorted({*entry["memory_nodes"], *(memory.settings if memory else ())})
+        for _row, container in self.containers:
+            if container.vmid in self.wishes.targets and (container or str(container.vmid) in self.kept.containers):
+                self._note_container(container)
+        if self.wishes.services is not None:
+            self.kept.units.update({unit: format_cpulist(cpus) for unit, cpus in self.services.items()})
+
+    def _note_container(self, job: ContainerJob) -> None:
+        entry = self.kept.containers.setdefault(str(job.vmid), {"before": job.stored, "set": []})
+        own = format_cpulist(job.live) if job.live is not None else job.wanted
+        entry["set"] = sorted({*(entry["set"] if job else ()), *([own] if own else entry["set"])})
+
+    def _act_on_vm(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
+        guest, known = job.guest, job.guest.vmid in self.known
+        try:
+            if job.work and not carry_out(self.tree, self.hands, job):
+                row.update(skipped=True, reason="it stopped meanwhile")
+                return
+            if memory:
+                self._act_on_memory(row, job, memory, deadline)
+            entry = self.kept.of(guest)
+            if row["class"] is None and entry:
+                if entry["memory_nodes"]:
+                    release_memory(self.tree, self.hands, guest.vmid)
+                del self.kept.guests[str(guest.vmid)]
+            elif entry:
+                self.kept.enter(guest, job.target.masks, more=False)
+        except SettingError as e:
+            self._failed(row, str(e))
+            if not known and read_scope(self.tree, scope_of_vm(guest.vmid)).effective == (guest.scope and guest.scope.effective):
+                self.kept.guests.pop(str(guest.vmid), None)
+
+    def _act_on_memory(self, row: Row, job: VmJob, memory: MemoryWork, deadline: float) -> None:
+        try:
+            moved = carry_out_memory(self.tree, self.hands, job.guest, memory, deadline)
+        except SettingError:
+            put_back(self.tree, self.hands, job)
+            raise
+        row["memory"] = _memory_row(memory, moved)
+        entry = self.kept.of(job.guest)
+        if entry is not None:
+            entry["left_mib"] = {str(numa_node): mib for numa_node, mib in moved.left_mib.items()} if moved.finished else {}
+        left = " and ".join(f"{mib} MiB on NUMA node {numa_node}" for numa_node, mib in moved.left_mib.items())
+        if left and moved.finished:
+            self.warnings.append(
+                f"Guest {job.guest.vmid} still has {left}, which the kernel would not move, as a device may use it directly."
+            )
+        elif left:
+            self.warnings.append(f"Time was up for the memory of guest {job.guest.vmid}, which still has {left}; run it again to go on.")
+
+    def _act_on_container(self, row: Row, job: ContainerJob) -> None:
+        try:
+            if job:
+                carry_out_container(self.tree, self.hands, job)
+            if row["class"] is None:
+                self.kept.containers.pop(str(job.vmid), None)
+            elif str(job.vmid) in self.kept.containers:
+                self._note_container(ContainerJob(job.vmid, job.guest, job.config, None, job.wanted, job.wanted))
+        except SettingError as e:
+            self._failed(row, str(e))
+
+    def _act_on_unit(self, unit: str, cpus: int) -> None:
+        try:
+            set_unit(self.tree, self.hands, unit, cpus)
+            if self.wishes.services is None:
+                del self.kept.units[unit]
+        except SettingError as e:
+            self.failures.append(str(e))
+
+    def _forget(self) -> None:
+        """Drop what was remembered of processes that are gone, and of containers that nobody has any more."""
+        alive = {str(job.guest.vmid) for _row, job, _memory in self.vms}
+        failed = {str(row["vmid"]) for row in self.rows if row["failed"]}
+        considered = {str(row["vmid"]) for row in self.rows}
+        for vmid in [vmid for vmid in self.kept.guests if vmid in considered and vmid not in alive | failed]:
+            del self.kept.guests[vmid]
+
+    def _failed(self, row: Row, message: str) -> None:
+        row.update(failed=True, changed=False, reason=message, after=row["before"])
+        self.failures.append(message)
+
+    def result(self) -> Result:
+        """What RETURN of the module says."""
+        changed = any(row["changed"] for row in self.rows) or bool(self.services)
+        return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units}
+
+
+def _row(vmid: int, target: t.Optional[Target]) -> Row:
+    return {
+        "vmid": vmid,
+        "type": None,
+        "class": target.cpu_class if target else None,
+        "changed": False,
+        "skipped": False,
+        "failed": False,
+        "reason": None,
+        "before": None,
+        "after": None,
+    }
+
+
+def _cpulist(mask: t.Optional[int]) -> t.Optional[str]:
+    return None if mask is None else format_cpulist(mask)
+
+
+def _memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:
+    """Amounts in MiB by NUMA node, as texts; without `moved` what would be moved."""
+
+    def texts(amounts: t.Mapping[int, int]) -> t.Dict[str, int]:
+        return {str(numa_node): mib for numa_node, mib in sorted(amounts.items())}
+
+    row: Row = {"numa_nodes": format_cpulist(memory.homes), "before": texts(memory.before_mib), "astray": texts(memory.astray_mib)}
+    if moved is not None:
+        row.update(after=texts(moved.after), moved_mib=moved.moved_mib, left=texts(moved.left_mib), finished=moved.finished)
+        row.update(steps=moved.steps, seconds=moved.seconds)
+    return row
+
+
+def pin_guests(
+    tree: Tree, hands: Hands, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], check: bool
+) -> t.Tuple[Result, t.List[str], t.List[str]]:
+    """Make what runs on the host agree with `plan` as `options` say (node, state, memory_move, memory_timeout, housekeeping).
+
+    With `check` only say what would change. Returns the result, warnings, and a sentence for each thing that failed, everything
+    else being done. Raises PlanError, FactsError and SettingError with nothing changed.
+    """
+    kept = Kept.read(tree)
+    run = Run(tree, hands, wishes_of(tree, options, plan, kept), kept, read_cpu_sets(tree).isolated or 0)
+    run.look()
+    if not check:
+        run.act()
+    return run.result(), run.warnings, run.failures
+
+
+def diff_of(result: Result) -> Result:
+    """Before and after for `--diff`: guests and units that change."""
+    changed = [row for row in result["guests"] if row["changed"]]
+    return {
+        side: {
+            "guests": {str(row["vmid"]): row[side] for row in changed},
+            "units": {row["unit"]: row[side] for row in result["units"]},
+        }
+        for side in ("before", "after")
+    }

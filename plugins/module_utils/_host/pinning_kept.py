@@ -1,0 +1,71 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What guest_pinning remembers on a host: whom it touched, and what has to be undone.
+
+It is on the disk before the first change, so that a process killed at any moment leaves what the next one needs.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .files import Tree
+from .kept import read_memory, write_memory
+from .runtime import Running
+
+NAME = "guest-pinning"
+SCHEMA = 1
+
+Entry = t.Dict[str, t.Any]
+
+
+@dataclass
+class Kept:
+    """`open_cpus`: the cpulist open to shared guests by the last plan. The others by vmid, or by unit:
+
+    `guests`: {pid, started, masks: cpulists that were set on threads, memory_nodes: what AllowedMemoryNodes was set to,
+    left_mib: memory by NUMA node that would not move}; `containers`: {before: the stored cpuset key or null, set: the cpulists that
+    key and cgroup were set to, one but while they are being set}; `units`: the cpulist that each was set to.
+    """
+
+    open_cpus: str = ""
+    guests: t.Dict[str, Entry] = field(default_factory=dict)
+    containers: t.Dict[str, Entry] = field(default_factory=dict)
+    units: t.Dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, tree: Tree) -> Kept:
+        """Raises SettingError where the file is damaged."""
+        found = read_memory(tree, NAME)
+        return cls(found.get("open_cpus", ""), *(found.get(name, {}) for name in ("guests", "containers", "units")))
+
+    def write(self, tree: Tree) -> None:
+        """Raises SettingError where the disk refuses."""
+        write_memory(tree, NAME, {"schema": SCHEMA, **asdict(self)} if self.guests or self.containers or self.units else {})
+
+    def copy(self) -> Kept:
+        return copy.deepcopy(self)
+
+    def of(self, guest: Running) -> t.Optional[Entry]:
+        """What is remembered of this very process; None for another one with its number."""
+        entry = self.guests.get(str(guest.vmid))
+        return entry if entry and (entry["pid"], entry["started"]) == (guest.pid, guest.started) else None
+
+    def masks(self, guest: Running) -> t.Set[int]:
+        """The masks that were set on its threads, or were about to be."""
+        entry = self.of(guest)
+        return {parse_cpulist(text) for text in entry["masks"]} if entry else set()
+
+    def enter(self, guest: Running, masks: t.Iterable[int], more: bool) -> Entry:
+        """Note that threads of the guest get `masks`; with `more` beside those that they had. Returns its entry."""
+        entry = self.of(guest) or {"pid": guest.pid, "started": guest.started, "masks": [], "memory_nodes": [], "left_mib": {}}
+        known = self.masks(guest) if more else set()
+        entry["masks"] = sorted(format_cpulist(mask) for mask in {*masks, *known})
+        self.guests[str(guest.vmid)] = entry
+        return entry

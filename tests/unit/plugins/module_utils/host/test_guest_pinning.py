@@ -1,0 +1,424 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pinning running guests on generated hosts that change as the kernel and systemd change them, and real threads of this machine."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError, SettingError
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import pinning_apply, qmp
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import diff_of, pin_guests
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.sysfs import read_host
+from runtime_trees import RunningHost, StuckQmpServer
+from runtime_trees.kernel_rules import RuledHands
+from sysfs_trees import write_tree
+
+Facts = t.Dict[str, t.Any]
+CGROUP = "sys/fs/cgroup"
+KEPT = "var/lib/corepin/guest-pinning.json"
+SERVICES = ("system.slice", "user.slice", "init.scope")
+
+
+class Host:
+    """A generated host of 64 CPUs in 4 NUMA nodes, with running guests, and the options of the module."""
+
+    def __init__(self, root: Path) -> None:
+        self.running = RunningHost(write_tree("epyc-9354-nps4", root), cpus="0-63")
+        self.tree = Tree(str(root))
+        self.hands = RuledHands(self.tree)
+        self.warnings: t.List[str] = []
+        self.failures: t.List[str] = []
+        for name in ("qemu.slice", "lxc", *SERVICES):
+            self.running.cgroup(name, [], asked="", effective="0-63")
+        self.running.write(f"{CGROUP}/cpuset.mems.effective", "0-3\n")
+        self.fingerprint = read_host(str(root))["fingerprint"]
+
+    def plan(self, *placements: Facts, **more: t.Any) -> Facts:
+        full = [
+            {"node": "pve1", "class": "dedicated", "numa_cells": [], "vcpu_pinning": True, "emulator": "shared", **entry}
+            for entry in placements
+        ]
+        pools = {"pve1": {"reserved": "0,32", "shared": "24-31,56-63"}}
+        return {"hosts": {"pve1": self.fingerprint}, "pools": pools, "placements": full, "refused": [], "skipped": [], **more}
+
+    def pin(self, plan: t.Optional[Facts], check: bool = False, **options: t.Any) -> Facts:
+        self.hands.writes.clear()
+        full = {"node": "pve1", "state": "present", "memory_move": False, "memory_timeout": 60, "housekeeping": False, **options}
+        result, self.warnings, self.failures = pin_guests(self.tree, self.hands, full, plan, check)
+        return result
+
+    def row(self, result: Facts, vmid: int) -> Facts:
+        return next(row for row in result["guests"] if row["vmid"] == vmid)
+
+    def masks(self, pid: int) -> t.Dict[int, str]:
+        return {
+            int(tid): self.tree.text(f"proc/{pid}/task/{tid}/status").rpartition("Cpus_allowed_list:\t")[2].split()[0]
+            for tid in self.tree.names(f"proc/{pid}/task")
+        }
+
+    def scope(self, vmid: int) -> str:
+        return self.tree.text(f"{CGROUP}/qemu.slice/{vmid}.scope/cpuset.cpus")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "host")
+
+
+DB = {"vmid": 101, "cpus": "8,40,9,41"}
+WEB = {"vmid": 102, "cpus": "24-31,56-63", "class": "shared", "vcpu_pinning": False}
+
+
+def with_guests(host: Host) -> Facts:
+    host.running.vm(101, 5000, vcpus=4, cpus="16-19", iothreads=["iothread-virtioscsi0"], vhost=1)
+    host.running.vm(102, 6000, vcpus=2)
+    return host.plan(DB, WEB)
+
+
+def test_scope_first_then_threads_then_one_cpu_per_vcpu(host):
+    plan = with_guests(host)
+    result = host.pin(plan)
+    assert host.masks(5000) == {
+        5000: "8-9,40-41", 5001: "8", 5002: "40", 5003: "9", 5004: "41", **dict.fromkeys((5005, 5006, 5007, 5008), "8-9,40-41")
+    }  # fmt: skip
+    assert set(host.masks(6000).values()) == {"24-31,56-63"}
+    assert (host.scope(101), host.scope(102)) == ("8-9,40-41", "24-31,56-63")
+    order = [what for _kind, what, _value in host.hands.writes]
+    assert order.index("102.scope") < order.index("101.scope") < order.index(5001)
+    assert host.row(result, 101)["before"] == {
+        "scope": "0-63",
+        "threads": {"vcpu": ["16-19"] * 4, "emulator": ["16-19"], "iothread": ["16-19"], "vhost": ["16-19"]},
+    }
+    assert host.row(result, 101)["after"]["threads"]["vcpu"] == ["8", "40", "9", "41"]
+    assert not host.warnings
+    assert diff_of(result)["after"]["guests"]["102"]["scope"] == "24-31,56-63"
+
+
+def test_a_converged_host_is_not_written_to(host):
+    plan = with_guests(host)
+    host.pin(plan)
+    before = os.stat(host.tree.full(KEPT)).st_mtime_ns, os.stat(host.tree.full(KEPT)).st_ino
+    again = host.pin(plan)
+    assert not again["changed"]
+    assert host.hands.writes == []
+    assert (os.stat(host.tree.full(KEPT)).st_mtime_ns, os.stat(host.tree.full(KEPT)).st_ino) == before
+    assert diff_of(again) == {"before": {"guests": {}, "units": {}}, "after": {"guests": {}, "units": {}}}
+
+
+def test_check_mode_says_the_same_and_writes_nothing(host):
+    plan = with_guests(host)
+    expected = host.pin(plan, check=True, housekeeping=True)
+    assert host.hands.writes == []
+    assert not host.tree.exists(KEPT)
+    assert host.pin(plan, housekeeping=True) == expected
+
+
+def test_moving_on_to_other_cpus_and_back(host):
+    plan = with_guests(host)
+    for cpus in ("16-19", "8,40,9,41", "17,16,48,49"):
+        host.pin(host.plan({**DB, "cpus": cpus}, WEB))
+        assert not host.pin(host.plan({**DB, "cpus": cpus}, WEB))["changed"]
+    assert [host.masks(5000)[tid] for tid in (5001, 5002, 5003, 5004)] == ["17", "16", "48", "49"]
+    assert not host.warnings
+    assert host.pin(plan)["changed"]
+
+
+def test_the_emulator_on_reserved_cpus(host):
+    host.running.vm(101, 5000, vcpus=4, iothreads=["iothread-virtioscsi0"], vhost=1)
+    host.running.process(5100, "swtpm", "0-63", cgroup="qemu.slice/101.scope", command=["swtpm"])
+    host.running.cgroup("qemu.slice/101.scope", [5000, 5100], asked="", effective="0-63")
+    plan = host.plan({**DB, "emulator": "reserved"})
+    host.pin(plan)
+    assert host.scope(101) == "0,8-9,32,40-41"
+    masks = host.masks(5000)
+    assert (masks[5000], masks[5001], masks[5007], masks[5008]) == ("0,32", "8", "8-9,40-41", "8-9,40-41")
+    assert host.masks(5100) == {5100: "0,32"}
+    assert not host.pin(plan)["changed"]
+
+
+def test_vhost_workers_of_old_kernels_and_helpers_elsewhere(host):
+    host.running.vm(101, 5000, vcpus=4)
+    host.running.process(7001, "vhost-5000", "0-63", parent=2)
+    host.running.cgroup("system.slice/swtpm.service", [7100], asked="0-8", effective="0-8")
+    swtpm = ["swtpm", "--ctrl", "path=/var/run/qemu-server/101.swtpm"]
+    host.running.process(7100, "swtpm", "0-8", cgroup="system.slice/swtpm.service", command=swtpm)
+    host.running.cgroup("system.slice/far.service", [7200], asked="0-3", effective="0-3")
+    host.running.process(7200, "swtpm", "0-3", cgroup="system.slice/far.service", command=swtpm)
+    plan = host.plan(DB)
+    host.pin(plan)
+    assert (host.masks(7001)[7001], host.masks(7100)[7100], host.masks(7200)[7200]) == ("8-9,40-41", "8", "0-3")
+    assert not host.failures
+    assert not host.pin(plan)["changed"]
+
+
+def test_threads_that_come_and_go_meanwhile(host):
+    plan = with_guests(host)
+    comings = iter(range(5010, 5014))
+
+    def meanwhile() -> None:
+        if host.hands.writes and (tid := next(comings, None)):
+            host.running.thread(5000, tid, "worker", "16-19" if len(host.hands.writes) < 2 else "8-9,40-41")
+        if len(host.hands.writes) == 4 and host.tree.exists("proc/5000/task/5006"):
+            host.running.end(5000, 5006)
+
+    host.hands.meanwhile = meanwhile
+    host.pin(plan)
+    masks = host.masks(5000)
+    assert {masks[tid] for tid in range(5010, 5014)} == {"8-9,40-41"}
+    assert 5006 not in masks
+    assert not host.failures
+
+
+def test_a_tighter_mask_of_somebody_else_is_named_and_ours_is_not(host):
+    plan = with_guests(host)
+    host.pin(plan)
+    host.running.thread(5000, 5006, "worker", "9")
+    host.pin(host.plan({**DB, "vcpu_pinning": False}, WEB))
+    assert [text for text in host.warnings if "somebody else" in text] == []
+    host.running.thread(5000, 5006, "worker", "9,41")
+    host.pin(host.plan({**DB, "vcpu_pinning": False}, WEB))
+    assert host.warnings == [
+        "Thread 5006 (worker) of guest 101 had been held to CPUs 9,41 by somebody else; it gets 8-9,40-41, as planned."
+    ]
+    assert host.masks(5000)[5006] == "8-9,40-41"
+
+
+def test_a_stopped_guest_a_busy_socket_and_a_guest_of_another_host(host, monkeypatch):
+    monkeypatch.setattr(qmp.query_threads, "__defaults__", (0.05,))
+    host.running.vm(101, 5000, vcpus=4)
+    host.running.vm(104, 8000, vcpus=4)
+    elsewhere = {**DB, "vmid": 104, "node": "pve2"}
+    with StuckQmpServer(host.running.root / "run/qemu-server/101.qmp"):
+        result = host.pin(host.plan(DB, {**DB, "vmid": 103, "cpus": "10,42"}, elsewhere))
+    assert host.masks(5000)[5002] == "40"
+    assert [(row["vmid"], row["skipped"], row["reason"]) for row in result["guests"]] == [
+        (101, False, None),
+        (103, True, "it does not run here"),
+    ]
+    assert set(host.masks(8000).values()) == {"0-63"}
+
+
+@pytest.mark.parametrize("refused", ["101.scope", 5003])
+def test_a_failing_step_puts_that_guest_back_and_the_others_go_on(host, refused):
+    plan = with_guests(host)
+    host.running.vm(103, 7000, vcpus=2, cpus="16-19")
+    plan = host.plan(DB, WEB, {**DB, "vmid": 103, "cpus": "10,42"})
+    before = host.masks(5000)
+    host.hands.refuse.add(refused)
+    result = host.pin(plan)
+    assert host.failures == [f"{refused} was refused. Guest 101 was put back as it was."]
+    assert host.masks(5000) == before
+    assert host.scope(101) in ("", "0-63")
+    assert [(row["vmid"], row["changed"], row["failed"]) for row in result["guests"]] == [
+        (101, False, True),
+        (102, True, False),
+        (103, True, False),
+    ]
+    assert set(host.masks(7000).values()) == {"10", "42", "10,42"}
+    host.hands.refuse.clear()
+    assert host.row(host.pin(plan), 101)["changed"]
+    assert host.masks(5000)[5003] == "9"
+
+
+def test_a_partition_of_somebody_else(host, monkeypatch):
+    plan = with_guests(host)
+    host.running.cgroup("rt", [], asked="9", effective="9")
+    host.running.write(f"{CGROUP}/rt/cpuset.cpus.partition", "isolated\n")
+    before = host.masks(5000)
+    # It comes while we are at work: the kernel cuts the scope silently.
+    monkeypatch.setattr(pinning_apply, "_PATIENCE_S", 0.1)
+    host.hands.cut = 1 << 9
+    host.pin(plan)
+    (failure,) = host.failures
+    assert failure == (
+        "The scope of guest 101 got CPUs 8,40-41 instead of 8-9,40-41, because the cpuset partition rt of somebody else has the others; "
+        "release them, or plan again. Guest 101 was put back as it was."
+    )
+    assert host.masks(5000) == before
+    # It was there before: nothing is tried.
+    host.running.write(f"{CGROUP}/qemu.slice/cpuset.cpus.effective", "0-8,10-63\n")
+    host.hands.cut = 0
+    host.pin(plan)
+    assert host.failures == [
+        "CPUs 9 cannot be given to guest 101, because the cpuset partition rt of somebody else has them; release them, or plan again."
+    ]
+    assert host.hands.writes == []
+
+
+def test_isolated_cpus_take_pins_and_no_crowd(host):
+    host.running.vm(101, 5000, vcpus=4)
+    host.running.write("sys/devices/system/cpu/isolated", "8-15,40-47\n")
+    host.pin(host.plan({**DB, "emulator": "reserved"}))
+    assert host.warnings == []
+    host.pin(host.plan({**DB, "vcpu_pinning": False}))
+    (warning,) = host.warnings
+    assert warning == (
+        "Threads of guest 101 float over the isolated CPUs 8-9,40-41, where the kernel moves none from CPU to CPU; set vcpu_pinning and "
+        "emulator: reserved, or take these CPUs out of isolcpus."
+    )
+
+
+def test_absent_gives_all_that_is_open_to_shared_guests(host):
+    plan = with_guests(host)
+    host.running.vm(103, 7000)
+    host.pin(plan, housekeeping=True)
+    assert host.tree.text(f"{CGROUP}/system.slice/cpuset.cpus") == "0,32"
+    result = host.pin(None, state="absent")
+    assert result["changed"]
+    assert set(host.masks(5000).values()) == {"24-31,56-63"}
+    assert host.scope(101) == "24-31,56-63"
+    assert {value for kind, what, value in host.hands.writes if what in SERVICES} == {"AllowedCPUs=0-63"}
+    assert not any(value.endswith("=") for _kind, _what, value in host.hands.writes)
+    assert set(host.masks(7000).values()) == {"0-63"}
+    assert not host.tree.exists(KEPT)
+    assert not host.pin(None, state="absent")["changed"]
+    assert host.hands.writes == []
+
+
+def test_a_guest_that_nobody_places_any_more_is_released_and_one_that_is_skipped_is_not(host):
+    plan = with_guests(host)
+    host.pin(plan)
+    host.pin(host.plan(WEB, skipped=[{"vmid": 101, "rule": "locked", "reason": "is locked (backup)"}]))
+    assert host.masks(5000)[5001] == "8"
+    assert host.hands.writes == []
+    host.pin(host.plan(WEB, skipped=[{"vmid": 101, "rule": "no_rule", "reason": "matches no rule"}]))
+    assert set(host.masks(5000).values()) == {"24-31,56-63"}
+    assert not host.pin(host.plan(WEB))["changed"]
+
+
+def test_a_guest_that_was_started_anew_is_a_new_one(host):
+    plan = with_guests(host)
+    host.pin(plan)
+    host.running.end(5000)
+    host.running.vm(101, 5500, vcpus=4, cpus="16-19")
+    result = host.pin(None, state="absent")
+    assert host.row(result, 101)["reason"] == "it was started anew and is not touched since"
+    assert set(host.masks(5500).values()) == {"16-19"}
+    assert host.pin(plan)["changed"]
+    assert host.masks(5500)[5501] == "8"
+
+
+def test_housekeeping_is_undone_by_the_same_switch(host):
+    plan = with_guests(host)
+    result = host.pin(plan, housekeeping=True)
+    assert [(unit["unit"], unit["before"], unit["after"]) for unit in result["units"]] == [(unit, "0-63", "0,32") for unit in SERVICES]
+    assert not host.pin(plan, housekeeping=True)["changed"]
+    result = host.pin(plan)
+    assert [(unit["unit"], unit["after"]) for unit in result["units"]] == [(unit, "0-63") for unit in SERVICES]
+    assert not host.pin(plan)["changed"]
+    assert host.hands.writes == []
+    with pytest.raises(SettingError, match="housekeeping keeps services on reserved CPUs, but host pve1 has none"):
+        host.pin({**plan, "pools": {"pve1": {"reserved": "", "shared": "24-31"}}}, housekeeping=True)
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed_at", range(0, 30, 3))
+def test_killed_at_any_change_the_next_run_converges_and_absent_works(host, killed_at):
+    with_guests(host)
+    host.running.container(103, [9000, 9001], "0-63")
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "arch: amd64\ncores: 2\n")
+    box = {**WEB, "vmid": 103}
+    host.pin(host.plan({**DB, "cpus": "16-19"}, WEB, box, pools={"pve1": {"reserved": "0,32", "shared": "24-31,56-63"}}))
+    host.hands.die_at = killed_at
+    moved = host.plan(DB, {**WEB, "cpus": "24-31"}, {**box, "cpus": "24-31"})
+    try:
+        host.pin(moved, housekeeping=True)
+    except KeyboardInterrupt:
+        assert killed_at < len(host.hands.writes) + 1
+    host.hands.die_at = None
+    host.pin(moved, housekeeping=True)
+    assert not host.warnings
+    assert not host.pin(moved, housekeeping=True)["changed"]
+    assert host.masks(5000)[5002] == "40"
+    assert stored_key(config.read_text()) == "24-31"
+    host.pin(None, state="absent")
+    assert set(host.masks(5000).values()) == {"24-31,56-63"}
+    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "24-31,56-63"
+    assert host.tree.text(f"{CGROUP}/init.scope/cpuset.cpus") == "0-63"
+    assert config.read_text() == "arch: amd64\ncores: 2\n"
+    assert not host.tree.exists(KEPT)
+
+
+# --- containers --------------------------------------------------------------------------------------------------------------
+
+CONFIG = "arch: amd64\ncores: 2\n\n[before-upgrade]\narch: amd64\nlxc.cgroup2.cpuset.cpus: 0-3\n"
+
+
+def test_a_container_is_kept_off_by_its_cgroup_and_its_key(host):
+    host.running.container(103, [9000, 9001], "0-63")
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", CONFIG)
+    box = {**WEB, "vmid": 103}
+    result = host.pin(host.plan(box))
+    assert host.hands.writes == [("cpuset", "lxc/103", "24-31,56-63")]
+    assert host.row(result, 103)["after"] == {"scope": "24-31,56-63", "threads": {}, "stored": "24-31,56-63"}
+    assert config.read_text() == CONFIG.replace("\n\n[", "\nlxc.cgroup2.cpuset.cpus: 24-31,56-63\n\n[")
+    assert not host.pin(host.plan(box))["changed"]
+    assert host.pin(host.plan({**box, "cpus": "24-31"}))["changed"]
+    assert stored_key(config.read_text()) == "24-31"
+    host.pin(None, state="absent")
+    assert config.read_text() == CONFIG
+    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "24-31,56-63"
+
+
+def test_a_key_inside_the_pool_and_a_stopped_container(host):
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 2\nlxc.cgroup2.cpuset.cpus = 25,27\n")
+    box = {**WEB, "vmid": 103}
+    assert not host.pin(host.plan(box))["changed"]
+    config.write_text("cores: 2\nlxc.cgroup2.cpuset.cpus: 0-9\n")
+    assert host.row(host.pin(host.plan(box)), 103)["changed"]
+    assert stored_key(config.read_text()) == "24-31,56-63"
+    host.pin(None, state="absent")
+    assert config.read_text() == "cores: 2\nlxc.cgroup2.cpuset.cpus: 0-9\n"
+
+
+def test_a_locked_config_stays(host):
+    host.running.container(103, [9000], "0-63")
+    host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 2\nlock: backup\n")
+    result = host.pin(host.plan({**WEB, "vmid": 103}))
+    assert host.failures == ["The config of container 103 is locked (backup); try again when that is over."]
+    assert host.row(result, 103)["failed"]
+    assert host.hands.writes == []
+
+
+@pytest.mark.parametrize("text", ["", "cores: 1", "cores: 1\n\n\n", "lxc.cgroup2.cpuset.cpus: 1\n", CONFIG])
+def test_the_key_of_a_config(text):
+    changed = with_key(text, "4-7")
+    assert stored_key(changed) == "4-7"
+    assert with_key(changed, "4-7") == changed
+    assert stored_key(with_key(changed, None)) is None
+    assert changed.endswith(CONFIG[CONFIG.index("[") :]) == ("[" in text)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------------------
+
+
+def test_plans_for_something_else_change_nothing(host):
+    plan = with_guests(host)
+    bad = {
+        "The plan says nothing of host pve9": ({}, {"node": "pve9"}),
+        "The CPUs of host pve1 are laid out otherwise": ({"hosts": {"pve1": "0" * 64}}, {}),
+        "The plan was made by an earlier version": ({"pools": None}, {}),
+    }
+    for message, (change, options) in bad.items():
+        with pytest.raises(PlanError, match=message):
+            host.pin({**plan, **change}, **options)
+    with pytest.raises(PlanError, match="does not say emulator of guest 101"):
+        host.pin({**plan, "placements": [{key: value for key, value in plan["placements"][0].items() if key != "emulator"}]})
+    assert host.hands.writes == []
+    assert not host.tree.exists(KEPT)
+
+
+def test_a_guest_outside_its_scope_is_named(host):
+    host.running.vm(101, 5000, vcpus=4)
+    host.running.process(5000, "kvm", "0-63", cgroup="user.slice/session-3.scope", command=["/usr/bin/kvm", "-id", "101"])
+    host.pin(host.plan(DB))
+    assert host.failures[0].startswith("Guest 101 runs in the cgroup user.slice/session-3.scope and not in qemu.slice/101.scope; ")
