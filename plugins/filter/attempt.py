@@ -8,24 +8,28 @@ import typing as t
 
 from ansible_collections.corepin.proxmox.plugins.filter.add_runtime import add_runtime
 from ansible_collections.corepin.proxmox.plugins.filter.audit import audit
+from ansible_collections.corepin.proxmox.plugins.filter.hosts_in_order import hosts_in_order
 from ansible_collections.corepin.proxmox.plugins.filter.place import place
 from ansible_collections.corepin.proxmox.plugins.filter.policy import policy
 from ansible_collections.corepin.proxmox.plugins.filter.read_plan import read_plan
 from ansible_collections.corepin.proxmox.plugins.filter.read_snapshot import read_snapshot
 from ansible_collections.corepin.proxmox.plugins.filter.report_model import report_model
 from ansible_collections.corepin.proxmox.plugins.filter.snapshot import snapshot
+from ansible_collections.corepin.proxmox.plugins.filter.tuning import tuning
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError, PolicyError
 from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import ansible_filter, without_ansible
 
 _FILTERS: t.Mapping[str, t.Callable[..., t.Any]] = {
     "add_runtime": without_ansible(add_runtime),
     "audit": without_ansible(audit),
+    "hosts_in_order": without_ansible(hosts_in_order),
     "place": without_ansible(place),
     "policy": without_ansible(policy),
     "read_plan": without_ansible(read_plan),
     "read_snapshot": without_ansible(read_snapshot),
     "report_model": without_ansible(report_model),
     "snapshot": without_ansible(snapshot),
+    "tuning": without_ansible(tuning),
 }
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PolicyError
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import FactsError, PlanError, PolicyError
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.host_tuning import host_tuning
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan, sealed
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
@@ -77,3 +78,30 @@ def test_floating_guests_have_no_cpus_to_tune():
 def test_free_cpus_know_two_keys():
     with pytest.raises(PolicyError, match="'min' is not a known key of free_cpus"):
         Policy.from_dict({"free_cpus": {"min": 1}})
+
+
+def facts_of(plan: t.Mapping[str, t.Any], node: str = "pve1") -> t.Dict[str, t.Any]:
+    return {**HOST, "node": node, "fingerprint": plan["hosts"].get(node)}
+
+
+def test_one_host_gets_the_options_of_the_modules():
+    plan = plan_for({"rules": RULES, "free_cpus": {"epp": "power"}}, FAST)
+    assert host_tuning(plan, facts_of(plan)) == {
+        "busy": [{"cpus": "0-1,8-9", "governor": "performance"}],
+        "free": {"epp": "power"},
+        "interrupts": [{"pci": "0000:41:00.0", "cpus": "0-1,8-9"}, {"pci": "0000:41:00.1", "cpus": "0-1,8-9"}],
+    }
+    plain = plan_for({"rules": RULES}, {"vmid": 104, "tags": ["plain"]})
+    assert host_tuning(plain, facts_of(plain)) == {"busy": [], "free": None, "interrupts": []}
+
+
+def test_a_host_that_the_plan_does_not_know_or_that_changed_is_refused():
+    plan = sealed({**plan_for({"rules": RULES}, FAST), "hosts": {"pve1": "aa"}})
+    with pytest.raises(PlanError, match="The layout of host pve1 has changed since the plan .* make a new plan"):
+        host_tuning(plan, {**facts_of(plan), "fingerprint": "bb"})
+    with pytest.raises(PlanError, match="does not know host pve2"):
+        host_tuning(plan, facts_of(plan, "pve2"))
+    with pytest.raises(FactsError, match="have no name"):
+        host_tuning(plan, {})
+    with pytest.raises(PlanError, match="was edited"):
+        host_tuning({**plan, "tuning": {}}, facts_of(plan))
