@@ -17,9 +17,9 @@ from .policy import PINNED_CLASSES, Frequency
 
 
 def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
-    """Per host with something to do: {busy: [{cpus, governor, epp, vmids}], free: {governor, epp} or null, interrupts: [{pci, cpus, vmid}]}.
+    """Per host with something to do: {busy: [{cpus, governor, epp, vmids}], free: {governor, epp}, interrupts: [{pci, cpus, vmid}]}.
 
-    `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs; `interrupts` are by guest and
+    `free` is None where nothing is wished for. `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs; `interrupts` are by guest and
     device. Rules of guests without CPUs of their own ask in vain, which becomes a warning.
     """
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}

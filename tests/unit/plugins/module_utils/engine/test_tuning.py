@@ -39,7 +39,9 @@ FAST = {"vmid": 101, "tags": ["fast"], "hostpci": ["0000:41:00.1", "0000:41:00.0
 
 
 def test_each_setting_has_the_cpus_of_its_guests():
-    plan = plan_for({"rules": RULES}, FAST, {"vmid": 102, "tags": ["mild"]}, {"vmid": 103, "tags": ["fast"]}, {"vmid": 104, "tags": ["plain"]})
+    plan = plan_for(
+        {"rules": RULES}, FAST, {"vmid": 102, "tags": ["mild"]}, {"vmid": 103, "tags": ["fast"]}, {"vmid": 104, "tags": ["plain"]}
+    )
     assert check_plan(plan)["tuning"] == {
         "pve1": {
             "busy": [
