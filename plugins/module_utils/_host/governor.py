@@ -11,8 +11,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._engine.cpuset import format_cpulist, parse_cpulist
-from .._engine.errors import GrammarError, SettingError
+from .._engine.cpuset import format_cpulist, mask_of
+from .._engine.errors import SettingError
+from .cpu_options import named_cpus
 from .cpufreq_policies import CpufreqPolicy, Setting, read_hardware_range
 from .files import Tree
 
@@ -50,7 +51,7 @@ def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mappin
     taken = 0
     for number, entry in enumerate(busy):
         name = f"busy[{number}]"
-        cpus = _cpus(name, entry["cpus"], online, present)
+        cpus = mask_of(named_cpus(name, entry["cpus"], online, present))
         if cpus & taken:
             raise SettingError(f"CPUs {format_cpulist(cpus & taken)} of {name} are in an earlier set too; name each CPU in one set.")
         taken |= cpus
@@ -58,20 +59,6 @@ def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mappin
     if free is not None and online & ~taken:
         wishes.append(Wish("free", online & ~taken, _setting("free", free)))
     return wishes
-
-
-def _cpus(name: str, text: str, online: int, present: int) -> int:
-    try:
-        cpus = parse_cpulist(text)
-    except GrammarError as e:
-        raise SettingError(f"cpus of {name}: {e}") from None
-    if not cpus:
-        raise SettingError(f"cpus of {name} is empty; name CPUs such as 0-7,32-39, or leave the set out.")
-    if cpus & ~present:
-        raise SettingError(f"CPUs {format_cpulist(cpus & ~present)} of {name} do not exist here; this host has {format_cpulist(present)}.")
-    if cpus & ~online:
-        raise SettingError(f"CPUs {format_cpulist(cpus & ~online)} of {name} are offline; online are {format_cpulist(online)}.")
-    return cpus
 
 
 def _setting(name: str, entry: t.Mapping[str, t.Any]) -> Setting:

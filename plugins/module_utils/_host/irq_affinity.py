@@ -1,0 +1,260 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module irq_affinity does, from its options to its result.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.errors import GrammarError, SettingError
+from .cpus import CpuSets, read_cpu_sets
+from .files import Tree
+from .irq_apply import MANAGED, PROTECTED, SET, SHARED, Memory, carry_out
+from .irq_devices import Devices, DeviceSet, device_sets, protected_functions, refuse_protected
+from .irq_plan import DEVICE, RESTORE, Step, Wishes, step_for_device, step_for_other
+from .irqbalance import BanChange, Bans, Irqbalance, change_bans, find_irqbalance
+from .irqs import (
+    IRQ,
+    Interrupt,
+    Target,
+    all_interrupts,
+    device_of,
+    kernel_managed,
+    read_allowed,
+    read_effective,
+    vectors_of,
+)
+from .pci import DEVICES
+
+Result = t.Dict[str, t.Any]
+Vectors = t.Dict[str, t.List[Interrupt]]
+NO_IRQS = "This host shows no interrupts (no /proc/irq), so there is nothing to set."
+POLL_S = 0.5
+
+
+def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, pause: t.Callable[[float], None] = time.sleep) -> Result:
+    """Make the interrupts agree with `options` (devices, keep_off, protected, allow_protected, wait_seconds, state).
+
+    With `check` only say what would change. Returns changed, interrupts, without_interrupts and irqbalance, as RETURN of the
+    module says, or skipped with msg. Raises SettingError and FactsError, with nothing changed.
+    """
+    cpus = read_cpu_sets(tree)
+    devices = Devices(tree)
+    sets, wishes = _wishes(devices, options, cpus)
+    if not tree.exists(IRQ):
+        return {"changed": False, "skipped": True, "msg": NO_IRQS}
+    memory = Memory.read(tree)
+    vectors = _wait_for_vectors(tree, sets, options["wait_seconds"] or 0, pause)
+    steps = _steps(tree, devices, vectors, wishes, memory)
+    states = {step.interrupt.key: _state(tree, step) for step in steps}
+    moving = [step for step in steps if step.differs and states[step.interrupt.key] == SET]
+    irqbalance = find_irqbalance(tree) if sets or wishes.keep_off or memory.irqbalance else Irqbalance(False)
+    wanted = Bans(_to_ban(steps, states), wishes.keep_off & wishes.online)
+    bans = change_bans(irqbalance, memory.irqbalance, wanted) if irqbalance.socket else None
+    if not check:
+        states.update(carry_out(tree, moving, memory, bans, irqbalance.socket, cpus.online))
+        _forget(memory, steps, options["state"] == "absent", irqbalance)
+        memory.write(tree)
+    entries = [_entry(step, states[step.interrupt.key]) for step in steps]
+    return {
+        "changed": any(entry["changed"] for entry in entries) or bool(bans and bans.messages),
+        "interrupts": entries,
+        "without_interrupts": [function for entry in sets for function in entry.functions if not vectors[function]],
+        "irqbalance": _irqbalance_result(tree, irqbalance, bans, wanted, sets),
+    }
+
+
+def _wishes(devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], Wishes]:
+    """Every check of the options. Raises SettingError."""
+    if options["state"] == "absent":
+        return [], Wishes(cpus.online, {}, 0, (), devices.local_cpus)
+    present = cpus.present or cpus.online
+    sets = device_sets(devices, options["devices"] or (), cpus.online, present)
+    protected = protected_functions(devices, options["protected"], options["allow_protected"] or ())
+    refuse_protected(sets, protected)
+    placed = {function: entry.cpus for entry in sets for function in entry.functions}
+    return sets, Wishes(cpus.online, placed, _keep_off(options["keep_off"], cpus.online, present), protected, devices.local_cpus)
+
+
+def _keep_off(text: t.Optional[str], online: int, present: int) -> int:
+    """Offline CPUs are no mistake here: they have no interrupts, and may come back."""
+    try:
+        cpus = parse_cpulist(text or "")
+    except GrammarError as e:
+        raise SettingError(f"keep_off: {e}") from None
+    if cpus & ~present:
+        raise SettingError(
+            f"CPUs {format_cpulist(cpus & ~present)} of keep_off do not exist here; this host has {format_cpulist(present)}."
+        )
+    if not online & ~cpus:
+        raise SettingError(f"keep_off {text} leaves no online CPU for the host's interrupts; leave out some of {format_cpulist(online)}.")
+    return cpus
+
+
+def _wait_for_vectors(tree: Tree, sets: t.Sequence[DeviceSet], seconds: float, pause: t.Callable[[float], None]) -> Vectors:
+    """The interrupts of all functions in `sets`; waits until each set has some and, once it had to wait, no more of them appear."""
+    end = time.monotonic() + seconds
+    before: t.Optional[Vectors] = None
+    while True:
+        vectors = {function: vectors_of(tree, function) for entry in sets for function in entry.functions}
+        complete = all(any(vectors[function] for function in entry.functions) for entry in sets)
+        if (complete and before in (None, vectors)) or time.monotonic() >= end:
+            return vectors
+        before = vectors
+        pause(min(POLL_S, max(0.0, end - time.monotonic())))
+
+
+def _steps(tree: Tree, devices: Devices, vectors: Vectors, wishes: Wishes, memory: Memory) -> t.List[Step]:
+    """What shall become of every interrupt that is of interest, by device and index."""
+    remembered = {device_of(key) for key in memory.previous}
+    known = [interrupt for function in vectors for interrupt in vectors[function]]
+    for function in devices.functions:
+        if function in remembered and function not in vectors:
+            vectors = {**vectors, function: vectors_of(tree, function)}
+            known += vectors[function]
+    if wishes.keep_off or None in remembered:
+        known = all_interrupts(tree, known, [function for function in devices.functions if function not in vectors])
+    steps = [_step(tree, interrupt, wishes, memory) for interrupt in known]
+    return sorted((step for step in steps if step), key=_place)
+
+
+def _place(step: Step) -> t.Tuple[str, int, str]:
+    """PCI functions first."""
+    return step.interrupt.device or "~", step.interrupt.index or 0, step.interrupt.key
+
+
+def _step(tree: Tree, interrupt: Interrupt, wishes: Wishes, memory: Memory) -> t.Optional[Step]:
+    """Reads as little as decides it: of an interrupt that is nowhere near, one file."""
+    effective = read_effective(tree, interrupt)
+    previous = memory.previous.get(interrupt.key)
+    placed = interrupt.device in wishes.cpus
+    if not placed and previous is None and effective is not None and not effective & wishes.keep_off:
+        return None
+    allowed = read_allowed(tree, interrupt)
+    if allowed is None:
+        return None
+    target = Target(allowed, effective)
+    if placed:
+        return step_for_device(interrupt, target, wishes)
+    return step_for_other(interrupt, target, None if previous is None else parse_cpulist(previous), wishes)
+
+
+def _state(tree: Tree, step: Step) -> str:
+    if step.protected:
+        return PROTECTED
+    if not step.free_to_move:
+        return SHARED
+    return MANAGED if step.differs and kernel_managed(tree, step.interrupt) else SET
+
+
+def _to_ban(steps: t.Sequence[Step], states: t.Mapping[str, str]) -> t.FrozenSet[int]:
+    """The placed ones; irqbalance keeps the others off the dedicated CPUs by itself, once it knows these."""
+    return frozenset(step.interrupt.number for step in steps if step.reason == DEVICE and states[step.interrupt.key] == SET)
+
+
+def _forget(memory: Memory, steps: t.Sequence[Step], everything: bool, irqbalance: Irqbalance) -> None:
+    for step in steps:
+        if step.reason == RESTORE:
+            memory.previous.pop(step.interrupt.key, None)
+    if everything:
+        memory.previous.clear()
+    if not irqbalance.running:
+        memory.irqbalance = {}
+
+
+def _entry(step: Step, state: str) -> Result:
+    interrupt, target = step.interrupt, step.target
+    return {
+        "device": interrupt.device,
+        "index": interrupt.index,
+        "irq": interrupt.number,
+        "users": list(interrupt.users),
+        "reason": step.reason,
+        "state": state,
+        "changed": step.differs and state == SET,
+        "before": format_cpulist(target.allowed),
+        "after": format_cpulist(step.wanted if step.differs and state == SET else target.allowed),
+        "effective": None if target.effective is None else format_cpulist(target.effective),
+    }
+
+
+def _irqbalance_result(
+    tree: Tree, irqbalance: Irqbalance, bans: t.Optional[BanChange], wanted: Bans, sets: t.Sequence[DeviceSet]
+) -> t.Optional[Result]:
+    """None where irqbalance does not run or does not matter."""
+    if not irqbalance.running:
+        return None
+    untold = bans is None and wanted != Bans()
+    return {
+        "before": _shown(bans.before if bans else irqbalance.bans),
+        "after": _shown(bans.after if bans else irqbalance.bans),
+        "settings": _settings(tree, wanted, sets) if untold else [],
+    }
+
+
+def _shown(bans: Bans) -> Result:
+    return {"irqs": sorted(bans.irqs), "cpus": format_cpulist(bans.cpus)}
+
+
+def _settings(tree: Tree, wanted: Bans, sets: t.Sequence[DeviceSet]) -> t.List[str]:
+    """Lines for /etc/default/irqbalance that say the same, as far as they can: interrupts have no lasting numbers, modules have names."""
+    drivers = {tree.link_name(f"{DEVICES}/{function}/driver") for entry in sets for function in entry.functions}
+    modules = sorted(driver.replace("-", "_") for driver in drivers if driver)
+    lines = [f"IRQBALANCE_BANNED_CPULIST={format_cpulist(wanted.cpus)}"] if wanted.cpus else []
+    return lines + [f'IRQBALANCE_ARGS="{" ".join(f"--banmod={module}" for module in modules)}"'] * bool(modules)
+
+
+def warnings_of(result: Result, waited: float = 0) -> t.List[str]:
+    """One sentence per thing that a person should know of; `waited`: how many seconds interrupts could appear in."""
+    entries = result.get("interrupts", [])
+    hit = {state: [entry for entry in entries if entry["state"] == state] for state in (MANAGED, PROTECTED, SHARED)}
+    texts = {
+        MANAGED: "are managed by the kernel and stay where they are",
+        PROTECTED: "belong to protected NICs and stay on CPUs of keep_off",
+        SHARED: "are lines shared with other devices and stay where they are",
+    }
+    warnings = [f"Interrupts {_named(hit[state])} {texts[state]}." for state in texts if hit[state]]
+    missing = result.get("without_interrupts", []) if waited else []
+    if missing:
+        verb = "has" if len(missing) == 1 else "have"
+        warnings.append(
+            f"PCI device {', '.join(missing)} {verb} no interrupts after {waited:g} s; its guest may be off, or without a driver."
+        )
+    settings = (result.get("irqbalance") or {}).get("settings")
+    if settings:
+        warnings.append(
+            f"irqbalance runs here, moves interrupts every 10 seconds and cannot be told about these; put {' and '.join(settings)} into "
+            "/etc/default/irqbalance, or remove irqbalance."
+        )
+    return warnings
+
+
+def _named(entries: t.Sequence[Result], most: int = 8) -> str:
+    names = [str(entry["irq"]) + (f" of {entry['device']}" if entry["device"] else "") for entry in entries]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def diff_of(result: Result) -> Result:
+    """Before and after for `--diff`: the masks that change, by device and index, and what irqbalance leaves alone."""
+    changed = [entry for entry in result.get("interrupts", []) if entry["changed"]]
+    irqbalance = result.get("irqbalance")
+    told = irqbalance and irqbalance["before"] != irqbalance["after"]
+    return {
+        side: {
+            "interrupts": {_label(entry): entry[side] for entry in changed},
+            "irqbalance": irqbalance[side] if irqbalance and told else {},
+        }
+        for side in ("before", "after")
+    }
+
+
+def _label(entry: Result) -> str:
+    if entry["device"] is None:
+        return ", ".join(entry["users"])
+    return entry["device"] + ("/line" if entry["index"] is None else f"/{entry['index']}")

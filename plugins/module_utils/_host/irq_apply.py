@@ -1,0 +1,131 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving interrupts: the earlier masks remembered, irqbalance told first, all put back where the kernel refuses a mask.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import typing as t
+from dataclasses import dataclass, field
+
+from .._engine.cpuset import format_cpulist
+from .._engine.errors import SettingError
+from .files import Tree
+from .irq_plan import RESTORE, Step
+from .irqbalance import BanChange, tell
+from .irqs import MANAGED_ERRORS, affinity_file, read_allowed, still_there
+from .kept import read_memory, write_memory
+
+NAME = "irq-affinity"
+SCHEMA = 1
+SET, MANAGED, GONE, SHARED, PROTECTED = "set", "kernel-managed", "gone", "shared", "protected"
+_NOT_THERE = (errno.ENOENT, errno.ESRCH, errno.ENODEV)
+
+
+@dataclass
+class Memory:
+    """`previous`: the masks of before, by the interrupts' keys; `irqbalance`: what it was told (irqbalance.BanChange.remembered).
+
+    A boot makes all interrupts anew, so that what was remembered in another one is void. `on_disk` is what the file says.
+    """
+
+    boot: t.Optional[str] = None
+    previous: t.Dict[str, str] = field(default_factory=dict)
+    irqbalance: t.Dict[str, t.Any] = field(default_factory=dict)
+    on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, tree: Tree) -> Memory:
+        boot = tree.word("proc/sys/kernel/random/boot_id")
+        text = read_memory(tree, NAME)
+        if text.get("boot") != boot:
+            return cls(boot, on_disk=text)
+        return cls(boot, dict(text.get("previous", {})), dict(text.get("irqbalance", {})), text)
+
+    def write(self, tree: Tree) -> None:
+        """Replace the file where it says something else."""
+        known = {"schema": SCHEMA, "boot": self.boot, "previous": dict(self.previous), "irqbalance": self.irqbalance}
+        wanted = known if self.previous or self.irqbalance else {}
+        if wanted != self.on_disk:
+            write_memory(tree, NAME, wanted)
+            self.on_disk = wanted
+
+
+def carry_out(
+    tree: Tree, steps: t.Sequence[Step], memory: Memory, bans: t.Optional[BanChange], name: t.Optional[str], online: int
+) -> t.Dict[str, str]:
+    """Move what `steps` say, which all differ, and tell the irqbalance at the socket `name`; what became of each, by key.
+
+    The memory is on the disk before the first write, so that a process that is killed leaves a host that the next run puts
+    right. Where the kernel refuses a mask, everything is put back. Raises SettingError.
+    """
+    fresh = [step.interrupt.key for step in steps if step.reason != RESTORE and step.interrupt.key not in memory.previous]
+    for step in steps:
+        if step.reason != RESTORE:
+            memory.previous.setdefault(step.interrupt.key, format_cpulist(step.target.allowed))
+    if bans is not None:
+        memory.irqbalance = dict(bans.remembered)
+    if steps or (bans and bans.messages):
+        memory.write(tree)
+    _tell(tree, name, bans.messages if bans else ())
+    outcomes: t.Dict[str, str] = {}
+    try:
+        for step in steps:
+            outcomes[step.interrupt.key] = _move(tree, step, online)
+    except SettingError as e:
+        for step in steps:
+            if step.interrupt.key in outcomes:
+                _put_back(tree, step)
+        with contextlib.suppress(SettingError):
+            _tell(tree, name, bans.undo if bans else ())
+        raise SettingError(f"{e} Everything was put back.") from None
+    for key in fresh:
+        if outcomes[key] != SET:
+            del memory.previous[key]
+    return outcomes
+
+
+def _tell(tree: Tree, name: t.Optional[str], messages: t.Sequence[str]) -> None:
+    for message in messages:
+        try:
+            tell(tree, str(name), message)
+        except OSError as e:
+            raise SettingError(
+                f"irqbalance did not take {message!r} ({e}), so nothing was moved; see whether it is well (systemctl status irqbalance)."
+            ) from None
+
+
+def _move(tree: Tree, step: Step, online: int) -> str:
+    """Write one mask. Raises SettingError; what has gone meanwhile and what the kernel manages is no error."""
+    interrupt, text = step.interrupt, format_cpulist(step.wanted)
+    path = affinity_file(interrupt)
+    if not still_there(tree, interrupt):
+        return GONE
+    try:
+        tree.write(path, text)
+    except OSError as e:
+        if e.errno in MANAGED_ERRORS:
+            return MANAGED
+        if e.errno in _NOT_THERE or not still_there(tree, interrupt):
+            return GONE
+        raise SettingError(
+            f"{tree.full(path)} ({interrupt.key}) refused CPUs {text} ({e.strerror}); run as root, or choose others."
+        ) from None
+    got = read_allowed(tree, interrupt)
+    if got is not None and got & online != step.wanted & online:
+        raise SettingError(
+            f"Interrupt {interrupt.number} ({interrupt.key}) took CPUs {text} and has {format_cpulist(got)} again; stop what else moves it."
+        )
+    return SET
+
+
+def _put_back(tree: Tree, step: Step) -> None:
+    """As well as possible: whatever refuses now has refused already, or has been changed by somebody else meanwhile."""
+    if still_there(tree, step.interrupt) and read_allowed(tree, step.interrupt) != step.target.allowed:
+        with contextlib.suppress(OSError):
+            tree.write(affinity_file(step.interrupt), format_cpulist(step.target.allowed))

@@ -1,0 +1,156 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Devices whose interrupts are to be placed: from names and addresses to PCI functions, and which functions are protected.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._engine.errors import SettingError
+from .cpu_options import named_cpus
+from .domains import Facts
+from .files import Tree
+from .nics import read_nics
+from .pci import ADDRESS, DEVICES
+
+_WRITTEN = re.compile(r"^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2})(?:\.([0-7]))?$")
+
+
+@dataclass(frozen=True)
+class DeviceSet:
+    """PCI functions whose interrupts go to `cpus`, in this order. `name` is what messages call the set."""
+
+    name: str
+    functions: t.Tuple[str, ...]
+    cpus: t.Tuple[int, ...]
+
+
+class Devices:
+    """The PCI functions and network interfaces of a host; read as they are asked for, once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.functions: t.Tuple[str, ...] = tuple(name for name in tree.names(DEVICES) or () if ADDRESS.match(name))
+        self._nics: t.Optional[t.Dict[str, Facts]] = None
+
+    def physical_function(self, function: str) -> t.Optional[str]:
+        return self._tree.link_name(f"{DEVICES}/{function}/physfn")
+
+    def given_away(self, function: str) -> bool:
+        """Whether a guest has the function, or may have it: vfio-pci holds it."""
+        return self._tree.link_name(f"{DEVICES}/{function}/driver") == "vfio-pci"
+
+    def local_cpus(self, function: str) -> int:
+        """The CPUs near the function as a mask; 0 where the kernel does not say."""
+        return self._tree.cpulist(f"{DEVICES}/{function}/local_cpulist") or 0
+
+    def at(self, text: str, name: str, virtual_functions: bool) -> t.Tuple[str, ...]:
+        """The functions at a PCI address: one, or all of a device. Raises SettingError where there is none.
+
+        Virtual functions beside or below these belong to them only with `virtual_functions`.
+        """
+        match = _WRITTEN.match(text.strip().lower())
+        if not match:
+            raise SettingError(f"{text!r} of {name} is no PCI address; write 0000:41:00.0, or 0000:41:00 for all functions of the device.")
+        domain, device, function = match.groups()
+        address = f"{domain or '0000'}:{device}"
+        found = [f"{address}.{function}"] if function else [here for here in self.functions if here.rpartition(".")[0] == address]
+        if not found or found[0] not in self.functions:
+            raise SettingError(f"PCI device {text} of {name} does not exist on this host; see lspci -D.")
+        physical = {here: self.physical_function(here) for here in (self.functions if virtual_functions else found)}
+        own = [here for here in found if physical[here] not in found]
+        below = [here for here, above in physical.items() if above in own] if virtual_functions else []
+        return tuple(sorted({*own, *below}))
+
+    @property
+    def nics(self) -> t.Dict[str, Facts]:
+        """The interfaces by name, as nics.read_nics reads them."""
+        if self._nics is None:
+            self._nics = {facts["name"]: facts for facts in read_nics(self._tree) or ()}
+        return self._nics
+
+    def with_address(self) -> t.List[str]:
+        """The interfaces by which this host talks, as far as there is hardware beneath them."""
+        return [name for name, facts in self.nics.items() if facts["addresses"] and self.beneath(name)]
+
+    def beneath(self, nic: str) -> t.Tuple[str, ...]:
+        """The PCI functions of a network interface itself, and of those that it stands on: ports of a bond or bridge."""
+        seen: t.Set[str] = set()
+        functions: t.Set[str] = set()
+        left = [nic]
+        while left:
+            facts = self.nics[left.pop()]
+            if facts["name"] not in seen:
+                seen.add(facts["name"])
+                functions.update([facts["pci"]] if facts["pci"] else [])
+                left += facts["lower"]
+        return tuple(sorted(functions))
+
+    def behind(self, nic: str, name: str) -> t.Tuple[str, ...]:
+        """The PCI functions of an interface that `name` names. Raises SettingError where it is not there or has none."""
+        if nic not in self.nics:
+            raise SettingError(f"NIC {nic!r} of {name} does not exist on this host, or has neither hardware nor an address; see ip link.")
+        functions = self.beneath(nic)
+        if not functions:
+            raise SettingError(f"NIC {nic!r} of {name} has no PCI device beneath it; name one that has.")
+        return functions
+
+
+def device_sets(devices: Devices, entries: t.Sequence[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[DeviceSet]:
+    """The sets of the option `devices`: pci or nic, cpus, virtual_functions. Raises SettingError, also for a device in two sets."""
+    sets: t.List[DeviceSet] = []
+    owners: t.Dict[str, str] = {}
+    for number, entry in enumerate(entries):
+        name = f"devices[{number}]"
+        cpus = tuple(named_cpus(name, entry["cpus"], online, present))
+        if entry.get("pci"):
+            functions = devices.at(entry["pci"], name, bool(entry.get("virtual_functions")))
+        elif entry.get("nic"):
+            functions = devices.behind(entry["nic"], name)
+        else:
+            raise SettingError(f"{name} names no device; give it pci or nic.")
+        for function in functions:
+            if function in owners:
+                raise SettingError(f"PCI device {function} is in {owners[function]} and in {name}; name each device in one entry.")
+            owners[function] = name
+        sets.append(DeviceSet(name, functions, cpus))
+    return sets
+
+
+def protected_functions(devices: Devices, nics: t.Optional[t.Sequence[str]], allowed: t.Collection[str]) -> t.Dict[str, str]:
+    """The functions that nobody may touch, each with the protected NIC that is the reason. Raises SettingError.
+
+    None protects every NIC by which this host talks. A NIC protects its function, that one's physical function, and what else
+    of the same devices this host uses.
+    """
+    names = devices.with_address() if nics is None else nics
+    protected: t.Dict[str, str] = {}
+    for nic in names:
+        for function in () if nic in allowed else devices.behind(nic, "protected"):
+            for here in (function, *_company(devices, function)):
+                protected.setdefault(here, nic)
+    free = {function for nic in allowed if nic in devices.nics for function in devices.beneath(nic)}
+    return {function: nic for function, nic in protected.items() if function not in free}
+
+
+def _company(devices: Devices, function: str) -> t.List[str]:
+    own = devices.physical_function(function) or function
+    beside = [here for here in devices.functions if here.rpartition(".")[0] == own.rpartition(".")[0]]
+    return [own, *(here for here in beside if not devices.physical_function(here) and not devices.given_away(here))]
+
+
+def refuse_protected(sets: t.Sequence[DeviceSet], protected: t.Mapping[str, str]) -> None:
+    """Raises SettingError where a set has a protected function."""
+    for entry in sets:
+        for function in entry.functions:
+            if function in protected:
+                raise SettingError(
+                    f"PCI device {function} of {entry.name} carries the protected NIC {protected[function]} or is its neighbour; leave it "
+                    "out, or name that NIC in allow_protected."
+                )

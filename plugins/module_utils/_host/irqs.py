@@ -1,0 +1,137 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The interrupts of a host: which there are, whose they are, and which CPUs they go to.
+
+An interrupt of a PCI function is known by the function and its MSI index: numbers change whenever a driver lets its
+interrupts go and takes new ones. The index is the place among the function's numbers, for the kernel gives a function's
+vectors out in ascending order. Interrupts of other kinds are known by the names of those who asked for them.
+
+Sources: core-api/irq/irq-affinity.rst, ABI sysfs-bus-pci (msi_irqs), filesystems/proc.rst (1.2, /proc/irq).
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+from dataclasses import dataclass
+
+from .files import Tree
+from .pci import ADDRESS, DEVICES
+
+IRQ = "proc/irq"
+NO_INTERRUPT = (0, 255)  # what the file `irq` of a PCI function says where it has no line
+MANAGED_ERRORS = (errno.EPERM, errno.EIO)  # since kernel 6.9, and before
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """One interrupt. `device` and `index` are of PCI functions; `index` None is the line that functions may share.
+
+    `users` are the names of those who asked for a line; () for MSI, whose only user is the function.
+    """
+
+    key: str
+    number: int
+    device: t.Optional[str] = None
+    index: t.Optional[int] = None
+    users: t.Tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        return len(self.users) > 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an interrupt goes, as masks: the CPUs that it may go to, and those that it goes to (None: the kernel does not say).
+
+    `effective` 0 is an interrupt that nobody has asked for.
+    """
+
+    allowed: int
+    effective: t.Optional[int]
+
+
+def key_of(device: str, index: t.Optional[int]) -> str:
+    """`0000:41:00.2/0`, or `0000:41:00.2/line`."""
+    return f"{device}/{'line' if index is None else index}"
+
+
+def device_of(key: str) -> t.Optional[str]:
+    """The PCI function in a key; None for an interrupt of another kind."""
+    device = key.rpartition("/")[0]
+    return device if ADDRESS.match(device) else None
+
+
+def vectors_of(tree: Tree, device: str) -> t.List[Interrupt]:
+    """The interrupts that a PCI function has now, by index: its MSI vectors or, where it has none, its line if it is in use."""
+    numbers = tree.numbered(f"{DEVICES}/{device}/msi_irqs", "")
+    if numbers:
+        return [Interrupt(key_of(device, index), number, device, index) for index, number in enumerate(numbers)]
+    line = tree.loose_number(f"{DEVICES}/{device}/irq")
+    users = () if line is None or line in NO_INTERRUPT else _users(tree, line)
+    return [Interrupt(key_of(device, None), line, device, None, users)] if line is not None and users else []
+
+
+def all_interrupts(tree: Tree, known: t.Iterable[Interrupt], functions: t.Iterable[str]) -> t.List[Interrupt]:
+    """Every interrupt of the host that is in use, by number: the `known` ones, those of other PCI `functions`, and the rest."""
+    found = {interrupt.number: interrupt for interrupt in known}
+    for device in functions:
+        for index, number in enumerate(tree.numbered(f"{DEVICES}/{device}/msi_irqs", "") or ()):
+            found.setdefault(number, Interrupt(key_of(device, index), number, device, index))
+    names: t.Set[str] = set()
+    for number in tree.numbered(IRQ, "") or ():
+        users = () if number in found else _users(tree, number)
+        if users:
+            key = "line " + ",".join(users)
+            key = key if key not in names else f"{key} {number}"
+            names.add(key)
+            found[number] = Interrupt(key, number, users=users)
+    return [found[number] for number in sorted(found)]
+
+
+def read_effective(tree: Tree, interrupt: Interrupt) -> t.Optional[int]:
+    """The CPUs that an interrupt goes to as a mask; 0 where it is not in use, None where the kernel does not say."""
+    return tree.cpulist(f"{IRQ}/{interrupt.number}/effective_affinity_list")
+
+
+def read_allowed(tree: Tree, interrupt: Interrupt) -> t.Optional[int]:
+    """The CPUs that an interrupt may go to as a mask; None where there is no such interrupt (any more)."""
+    return tree.cpulist(affinity_file(interrupt))
+
+
+def affinity_file(interrupt: Interrupt) -> str:
+    return f"{IRQ}/{interrupt.number}/smp_affinity_list"
+
+
+def still_there(tree: Tree, interrupt: Interrupt) -> bool:
+    """Whether the number still is that interrupt's: a guest that resets its device lets it go, for anybody to take."""
+    if interrupt.index is None:
+        return tree.exists(affinity_file(interrupt))
+    return tree.exists(f"{DEVICES}/{interrupt.device}/msi_irqs/{interrupt.number}")
+
+
+def kernel_managed(tree: Tree, interrupt: Interrupt) -> bool:
+    """Whether the kernel keeps the interrupt where it is, as with the queues of NVMe disks.
+
+    New kernels show it in the file's mode. Others tell only who writes: they refuse before they look at the text, so that
+    a text which is no cpulist is refused either way, with another error, and never changes anything.
+    """
+    path = affinity_file(interrupt)
+    try:
+        if not os.stat(tree.full(path)).st_mode & 0o222:
+            return True
+        if tree.live:
+            tree.write(path, "x")
+    except OSError as e:
+        return e.errno in MANAGED_ERRORS
+    return False
+
+
+def _users(tree: Tree, number: int) -> t.Tuple[str, ...]:
+    """Each who asked for an interrupt has a folder in its folder (kernel/irq/proc.c, register_handler_proc)."""
+    return tuple(tree.folders(f"{IRQ}/{number}"))
