@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._engine.cpuset import format_cpulist
+from .._engine.errors import FactsError
 from .domains import Facts
 from .files import Tree
 from .memory import Memory, read_memory
@@ -80,6 +81,10 @@ def _thread_facts(thread: Thread) -> Facts:
 
 def read_running(tree: Tree, vmids: t.Optional[t.Collection[int]] = None) -> t.List[Running]:
     """The guests that run on a host, by vmid, those of `vmids` alone where given. Raises FactsError for garbage."""
+    if not tree.exists(""):
+        raise FactsError(
+            f"There is no directory {tree.root}; set root to / or to a directory that holds the proc/, sys/ and run/ of a host."
+        )
     found: t.List[t.Optional[Running]] = []
     wanted = [vmid for vmid in vms_with_pid_file(tree) if vmids is None or vmid in vmids]
     if wanted:

@@ -229,6 +229,8 @@ def test_the_module_reads_a_tree(host, run_module):
     failed = run_module(guest_runtime_info, root=str(host.root))
     assert failed["failed"]
     assert "which is not a cpulist" in failed["msg"]
+    nowhere = run_module(guest_runtime_info, root=str(host.root / "nowhere"))
+    assert nowhere["msg"].startswith(f"There is no directory {host.root}/nowhere; set root to / or")
 
 
 PROGRAM = """
