@@ -353,7 +353,7 @@ def test_offline_cpus(tmp_path):
     host = Host(str(write_tree("odd-offline-sibling", tmp_path / "host")))
     host.tree.online = (0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15)
     host.tree.add(9, "acpi", cpus="4-5")
-    with pytest.raises(SettingError, match="PCI device 0000:41:00.0 of devices"):
+    with pytest.raises(SettingError, match=r"PCI device 0000:41:00\.0 of devices"):
         host.set(**to(NIC, "4"))
     host.set(keep_off="4-5,13")
     assert host.tree.writes == [(9, "0-3,6-8,10-12,14-15")]
