@@ -24,6 +24,7 @@ from .audit_drift import Case, Drift, drift_of, missing
 from .audit_finding import AuditFinding, worst_first
 from .audit_live import LiveHosts, live_hosts
 from .audit_starts import StartFinding, start_findings
+from .cpuset import parse_cpulist
 from .doctor import ClusterCase, HostCase, cluster_findings, host_findings
 from .errors import PlanError
 from .findings import SEVERITIES
@@ -79,14 +80,15 @@ def _drift(snapshot: Snapshot, policy: Policy, plan: t.Optional[Document], live:
     unread = snapshot.unread_hosts
     placements = {int(entry["vmid"]): entry for entry in (plan or {}).get("placements", ())}
     changes = {int(change["vmid"]): change for change in (plan or {}).get("changes", ())}
+    pools = (plan or {}).get("pools") or {}
     rows: t.List[Drift] = []
     for guest in snapshot.guests:
         placement, change = placements.pop(guest.vmid, None), changes.get(guest.vmid)
         if guest.node in unread or guest.template or describes_host(guest):
             continue
-        rule = policy.rule_for(guest, snapshot.groups)
+        reserved = parse_cpulist(str(pools.get(guest.node, {}).get("reserved") or ""))
         running = live.get(guest.node, {}).get(guest.vmid)
-        rows += drift_of(Case(guest, snapshot.hosts[guest.node], policy, rule, placement, change, running))
+        rows += drift_of(Case(guest, snapshot.hosts[guest.node], policy, placement, change, reserved, running))
     rows += [missing(vmid, placement) for vmid, placement in placements.items() if placement["node"] not in unread]
     return rows
 

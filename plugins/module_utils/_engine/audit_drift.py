@@ -16,8 +16,7 @@ from .cpuset import count, cpus_of, format_cpulist, mask_of, parse_ordered
 from .desired import Wanted, pinned_keys, shared_keys
 from .errors import GrammarError
 from .guest import PLACEMENT_KEYS, Cell, Guest, affinity_effect, cell_from_mapping, config_cells, lxc_cpuset, same_effect
-from .ledger import reserved_cpus
-from .policy import PINNED_CLASSES, Policy, Rule
+from .policy import Policy
 from .topology import Host
 from .wording import plural, sentence
 
@@ -72,19 +71,18 @@ class Drift:
 
 @dataclass(frozen=True)
 class Case:
-    """One guest on its host with all that is known: its placement in the plan, its rule, and what runs (None: not known)."""
+    """One guest on its host with all that is known.
+
+    `placement` and `change` are the plan's, `reserved` the CPUs (mask) that it keeps for the host; `live` None: not known.
+    """
 
     guest: Guest
     host: Host
     policy: Policy
-    rule: Rule
     placement: t.Optional[Document] = None
     change: t.Optional[Document] = None
+    reserved: int = 0
     live: t.Optional[Live] = None
-
-    @property
-    def cpu_class(self) -> str:
-        return str(self.placement["class"]) if self.placement else self.rule.cpu_class
 
     @property
     def planned_live(self) -> bool:
@@ -95,6 +93,17 @@ class Case:
     def order(self) -> t.List[int]:
         """The planned CPUs, in vCPU order where each vCPU has its own."""
         return parse_ordered(str(self.placement["cpus"])) if self.placement else []
+
+    @property
+    def pins(self) -> t.List[int]:
+        """The CPU of each vCPU of the running guest; [] where all float over the guest's CPUs."""
+        return self.order if self.planned_live and self.placement and self.placement.get("vcpu_pinning") else []
+
+    @property
+    def aside(self) -> int:
+        """The CPUs of the running guest's emulator and helper threads where they are not the guest's own; 0 = they are."""
+        reserved = self.planned_live and self.placement and self.placement.get("emulator") == "reserved"
+        return self.reserved & self.host.online if reserved else 0
 
     def row(self, what: str, kind: str, text: str, **columns: t.Any) -> Drift:
         return Drift(self.guest.vmid, self.guest.name, self.guest.node, what, kind, text, **columns)
@@ -126,7 +135,7 @@ def _wanted(case: Case) -> Wanted:
     """The keys that the plan asks for, by value; {} where it says nothing about this guest's config."""
     if not case.placement or case.policy.mode == "runtime" or case.guest.type != "qemu":
         return {}
-    if case.cpu_class == "shared":
+    if case.placement["class"] == "shared":
         wanted = shared_keys(case.guest)
     else:
         cells = [cell_from_mapping(cell) for cell in case.placement.get("numa_cells") or ()]
@@ -210,27 +219,29 @@ def _columns(case: Case, live: int, planned: t.Optional[int] = None) -> t.Dict[s
 
 
 def _scope(case: Case, live: Live) -> t.Iterator[Drift]:
-    """A scope that keeps the guest from CPUs of its own."""
+    """A scope that keeps the guest from CPUs of its own or, where the plan is for running guests, leaves it others too."""
     target = _target(case)
-    if target is not None and live.scope_cpus is not None and target & ~live.scope_cpus:
-        kept = target & ~live.scope_cpus
+    if target is None or live.scope_cpus is None:
+        return
+    target |= case.aside
+    kept = target & ~live.scope_cpus
+    if kept:
         text = f"The scope of {case.guest.label} leaves it {_cpus(live.scope_cpus)} and keeps it from {_cpus(kept)} (AllowedCPUs)."
         yield case.row("scope", "live", text, **_columns(case, live.scope_cpus))
+    elif case.planned_live and target != live.scope_cpus:
+        text = f"The scope of {case.guest.label} leaves it {_cpus(live.scope_cpus)} instead of {_cpus(target)} (AllowedCPUs)."
+        yield case.row("scope", "live", text, **_columns(case, live.scope_cpus, target))
 
 
 def _threads(case: Case, live: Live) -> t.Iterator[Drift]:
-    """Threads that may run outside the guest's CPUs, or not on the CPU of their vCPU; equal ones together."""
+    """Threads that have other CPUs than they shall; equal ones together."""
     target = _target(case)
     if target is None:
         return
-    pins = case.order if _pinned_one_by_one(case) else []
     together: t.Dict[t.Tuple[str, int, int], t.List[LiveThread]] = {}
     for thread in live.threads:
-        if not thread.inside and not case.planned_live:
-            continue  # PVE's affinity is for QEMU alone; the conflicts name those that disturb others
-        wanted = _of_thread(case, thread, target, pins)
-        exact = thread.vcpu is not None and bool(pins)
-        if thread.cpus & ~wanted or (exact and thread.cpus != wanted):
+        wanted = _of_thread(case, thread, target)
+        if _strays(case, thread, wanted):
             what = f"vcpu {thread.vcpu}" if thread.vcpu is not None else thread.role
             together.setdefault((what, thread.cpus, wanted), []).append(thread)
     for (what, cpus, wanted), threads in together.items():
@@ -238,25 +249,28 @@ def _threads(case: Case, live: Live) -> t.Iterator[Drift]:
         if len(threads) > 1:
             who = f"{sentence(plural(len(threads), f'{what} thread'))} of {case.guest.label}"
         text = f"{who} may run on {_cpus(cpus)} instead of {_cpus(wanted)}."
-        yield case.row(
-            what, "live", text, tids=tuple(t.tid for t in threads), **_columns(case, cpus, wanted if case.planned_live else None)
-        )
+        planned = wanted if case.planned_live else None
+        yield case.row(what, "live", text, tids=tuple(thread.tid for thread in threads), **_columns(case, cpus, planned))
 
 
-def _pinned_one_by_one(case: Case) -> bool:
-    return case.planned_live and case.rule.vcpu_pinning and case.cpu_class in PINNED_CLASSES and len(case.order) == case.guest.vcpus
+def _of_thread(case: Case, thread: LiveThread, target: int) -> int:
+    if thread.vcpu is not None and thread.vcpu < len(case.pins):
+        return 1 << case.pins[thread.vcpu]
+    return case.aside if case.aside and thread.role in ("emulator", "helper") else target
 
 
-def _of_thread(case: Case, thread: LiveThread, target: int, pins: t.Sequence[int]) -> int:
-    if thread.vcpu is not None:
-        return 1 << pins[thread.vcpu] if thread.vcpu < len(pins) else target
-    if case.planned_live and case.rule.emulator == "reserved" and thread.role in ("emulator", "helper"):
-        return reserved_cpus(case.host, case.policy.reservation(case.host.node)) or target
-    return target
+def _strays(case: Case, thread: LiveThread, wanted: int) -> bool:
+    """Whether a thread has CPUs that it shall not have. Where the plan is for running guests it shall have all of its own too.
+
+    Otherwise only QEMU counts, because PVE's affinity is for it alone; the conflicts name other processes that disturb.
+    """
+    if not thread.inside:
+        return case.planned_live and bool(thread.cpus & ~wanted)
+    return thread.cpus != wanted if case.planned_live else bool(thread.cpus & ~wanted)
 
 
 def _narrowed(case: Case, live: Live) -> t.Iterator[Drift]:
-    """A guest that runs inside its CPUs, but has not all of them."""
+    """A guest that runs inside the CPUs that it was started with, but has not all of them."""
     target = _target(case)
     if target is not None and live.threads and target & ~live.cpus and not case.planned_live:
         text = (
@@ -267,15 +281,17 @@ def _narrowed(case: Case, live: Live) -> t.Iterator[Drift]:
 
 
 def _container(case: Case, live: Live) -> t.Iterator[Drift]:
+    """Processes of a container outside the CPUs that the plan or its cpuset key leave it."""
     guest = case.guest
     stored = lxc_cpuset(guest.config)
     try:
-        target = affinity_effect(stored)
+        target = mask_of(case.order) if case.planned_live else affinity_effect(stored)
     except GrammarError:
         return
     if target is not None and live.cpus & ~target:
-        text = f"{sentence(guest.label)} may run on {_cpus(live.cpus)}, and its cpuset key says {stored}; restart it, or set its cgroup."
-        yield case.row("cpuset", "live", text, stored=stored, live=format_cpulist(live.cpus))
+        text = f"{sentence(guest.label)} may run on {_cpus(live.cpus)} instead of {_cpus(target)}."
+        planned = format_cpulist(target) if case.planned_live else None
+        yield case.row("cpuset", "live", text, planned=planned, stored=stored, live=format_cpulist(live.cpus))
 
 
 def _memory(case: Case, live: Live) -> t.Iterator[Drift]:

@@ -13,11 +13,14 @@ import pytest
 import sample_hosts
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.audit import audit
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.audit_live import with_runtime
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import format_cpulist
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import FactsError, PlanError
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning import host_plan
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.threads import Thread
 
 Facts = t.Dict[str, t.Any]
 
@@ -209,16 +212,25 @@ def test_a_scope_that_keeps_a_guest_away(converged):
 
 
 @pytest.mark.parametrize("mode", ["runtime", "both"])
-def test_where_the_plan_is_for_running_guests_each_vcpu_has_its_cpu(converged, mode):
+def test_where_the_plan_is_for_running_guests_each_thread_has_just_its_cpus(converged, mode):
     snapshot, plan = converged
     policy = {**RULES, "mode": mode}
-    pinned = running(101, "0,32,1,33", pins=True, helper="0-1")
+    pinned = running(101, "0,32,1,33", pins=True, helper="0-1", scope_cpus="0-1,32-33")
     assert rows(run(snapshot, policy, plan, [pinned])) == []
-    assert [row[0] for row in rows(run(snapshot, policy, plan, [running(101, "0-1,32-33", helper="0-7")]))] == [
-        "vcpu 0", "vcpu 1", "vcpu 2", "vcpu 3", "helper",
-    ]  # fmt: skip
-    loose = {"rules": [{"match": {}, "vcpu_pinning": False}], "mode": mode}
-    assert rows(run(snapshot, loose, plan, [running(101, "0-1,32-33")])) == []
+    loose = run(snapshot, policy, plan, [running(101, "0-1,32-33", helper="0-7")])
+    assert [row[0] for row in rows(loose)] == ["scope", "vcpu 0", "vcpu 1", "vcpu 2", "vcpu 3", "helper"]
+    assert loose["drift"][0]["text"] == "The scope of guest 101 (vm101) leaves it CPUs 0-63 instead of CPUs 0-1,32-33 (AllowedCPUs)."
+    assert [row["planned"] for row in loose["drift"][1:]] == ["0", "32", "1", "33", "0-1,32-33"]
+    pinned["threads"][0]["cpus"] = "0"
+    assert [(row["what"], row["live"]) for row in run(snapshot, policy, plan, [pinned])["drift"]] == [("emulator", "0")]
+
+
+def test_without_pinning_all_vcpus_have_all_of_the_guests_cpus():
+    policy = {"rules": [{"match": {}, "vcpu_pinning": False}], "mode": "both"}
+    snapshot = cluster([vm(101)])
+    plan = planned(snapshot, policy)
+    cpus = plan["placements"][0]["cpus"]
+    assert rows(run(applied(snapshot, plan), policy, plan, [running(101, cpus, scope_cpus=cpus)])) == []
 
 
 def test_emulator_threads_on_reserved_cpus():
@@ -226,13 +238,41 @@ def test_emulator_threads_on_reserved_cpus():
     snapshot = cluster([vm(101)])
     plan = planned(snapshot, policy)
     order = plan["placements"][0]["cpus"]
-    live = running(101, order, pins=True)
+    live = running(101, order, pins=True, scope_cpus="0-2,32-34")
     live["threads"][0]["cpus"] = "0,32"
     assert rows(run(applied(snapshot, plan), policy, plan, [live])) == []
     live["threads"][0]["cpus"] = order
     assert [(row["what"], row["live"], row["planned"]) for row in run(applied(snapshot, plan), policy, plan, [live])["drift"]] == [
         ("emulator", "1-2,33-34", "0,32")
     ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{}, {"class": "isolated"}, {"class": "local"}, {"class": "shared"}, {"vcpu_pinning": False}, {"emulator": "reserved"}],
+    ids=lambda rule: " ".join(rule.values()) if "vcpu_pinning" not in rule else "unpinned",
+)
+def test_what_guest_pinning_would_set_is_no_drift(rule):
+    policy = {"rules": [{"match": {}, **rule}], "reserved": {"default": {"cores_per_numa_node": 1}}, "mode": "both"}
+    snapshot = cluster([vm(101)])
+    plan = planned(snapshot, policy)
+    target = host_plan(plan, "pve1").targets[101]
+    live = running(101, "0-63", helper="0-63", scope_cpus=format_cpulist(target.scope))
+    for thread in live["threads"]:
+        thread["cpus"] = format_cpulist(target.of(Thread(thread["tid"], thread["pid"], "", thread["role"], 0, thread["vcpu"])))
+    assert rows(run(applied(snapshot, plan), policy, plan, [live])) == []
+
+
+def test_containers_are_kept_in_the_pool_where_the_plan_is_for_running_guests():
+    policy = {**RULES, "mode": "both"}
+    snapshot = cluster([vm(101), {**container(200), "tags": ["misc"]}])
+    plan = planned(snapshot, policy)
+    box = {"vmid": 200, "type": "lxc", "pid": 1, "processes": [{"cpus": "2-31,34-63", "count": 1}]}
+    assert rows(run(applied(snapshot, plan), policy, plan, [box])) == []
+    box["processes"] = [{"cpus": "0-63", "count": 1}]
+    report = run(applied(snapshot, plan), policy, plan, [box])
+    assert rows(report) == [("cpuset", "live", "2-31,34-63", None, None, "0-63")]
+    assert ids(report) == ["live-on-dedicated"]
 
 
 def test_memory_astray(converged):
