@@ -11,9 +11,9 @@ from ansible_collections.corepin.proxmox.plugins.plugin_utils._plan_file import 
 
 
 @ansible_filter("keep_plan")
-def keep_plan(plan: t.Mapping[str, t.Any], text: t.Any) -> t.Mapping[str, t.Any]:
+def keep_plan(plan: t.Mapping[str, t.Any], text: t.Any, max_age: t.Any = 0) -> t.Mapping[str, t.Any]:
     """Keep the plan of a file that says the same."""
-    return keep(plan, text)
+    return keep(plan, text, max_age)
 
 
 class FilterModule:

@@ -11,9 +11,9 @@ from ansible_collections.corepin.proxmox.plugins.plugin_utils._plan_file import 
 
 
 @ansible_filter("read_plan")
-def read_plan(text: t.Any) -> t.Mapping[str, t.Any]:
+def read_plan(text: t.Any, max_age: t.Any = 0, now: t.Any = None) -> t.Mapping[str, t.Any]:
     """Read the text of a plan file."""
-    return read(text)
+    return read(text, max_age, now)
 
 
 class FilterModule:

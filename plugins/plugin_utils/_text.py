@@ -85,6 +85,8 @@ def result_lines(results: t.Sequence[Document], check_mode: bool = False) -> t.L
     agree = len(results) - len(changed) - len(skipped)
     sums = f"{done.capitalize()}: {_guests(len(changed))}. As planned already: {_guests(agree)}. Skipped: {_guests(len(skipped))}."
     waiting = [str(result["vmid"]) for result in results if result["effect"] == "pending"]
+    restarted = [str(result["vmid"]) for result in results if result["effect"] == "restart"]
+    sums += f" {'Would restart' if check_mode else 'Restarted'}: {', '.join(restarted)}." if restarted else ""
     pending = f"Pending until their next start (stop and start): {', '.join(waiting)}." if waiting else "None waits for a start."
     return [*lines, sums, pending]
 
@@ -119,7 +121,7 @@ def _planned(change: Document, placement: t.Optional[Document]) -> str:
 def _written(result: Document) -> str:
     """The keys that were written: `affinity 8-11 -> 0,32,1,33, numa absent -> 1`."""
     before, after = result["before"], result["after"]
-    return ", ".join(_keys(before, after, [key for key in sorted(after) if before[key] != after[key]]))
+    return ", ".join(_keys(before, after, [key for key in sorted(after) if before[key] != after[key]])) or "config as it was"
 
 
 def _keys(before: Document, after: Document, keys: t.Iterable[str]) -> t.List[str]:

@@ -59,6 +59,14 @@ class Run:
         """What the first failure says; empty where nothing failed."""
         return str(self.failures[0].result.get("msg", "")) if self.failures else ""
 
+    def facts(self, name: str) -> t.Any:
+        """The value that a task gave this variable last."""
+        for result in reversed(self.results):
+            facts = result.result.get("ansible_facts") or {}
+            if name in facts:
+                return facts[name]
+        raise LookupError(f"No task has set {name}.\n{self.output}")
+
     def task(self, name: str, host: t.Optional[str] = None) -> TaskResult:
         """The last result of the task whose name (without the role's) this is, on that host or on whichever it ran."""
         for result in reversed(self.results):
