@@ -364,6 +364,20 @@ ansible_facts:
           type: dict
           returned: always
           sample: {"running": false, "banned_cpus": ""}
+        ceph:
+          description:
+            - Ceph daemons of the host's services that run, by kind.
+            - V(null) where the host does not show its services.
+          type: dict
+          returned: always
+          sample: {"osd": 6, "mon": 1, "mgr": 1, "mds": 0}
+        zfs:
+          description:
+            - What the ARC of ZFS may grow to in MiB (C(arc_max_mib)), V(0) on a host without ZFS.
+            - V(null) where the host does not tell.
+          type: dict
+          returned: always
+          sample: {"arc_max_mib": 16384}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -15,6 +15,7 @@ import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from .automatic import daemon_cores, reserved_mib, take_cores
 from .cpuset import count, cpus_of, format_cpulist
 from .demand import Room
 from .errors import PolicyError
@@ -72,7 +73,7 @@ class Ledger:
         self._capacity = _memory_capacity(host, reservation, overcommit_memory)
         self._bound_mib = dict.fromkeys(self._capacity or (), 0)
         self._held_mib = 0
-        self._usable_mib = sum((self._capacity or {}).values()) - reservation.memory_mib
+        self._usable_mib = sum((self._capacity or {}).values()) - reserved_mib(host, reservation)
 
     def hold(self, vmid: int, holding: Holding) -> None:
         """Enter what guest `vmid` holds, in place of what it held before."""
@@ -161,7 +162,7 @@ class Ledger:
 
 
 def reserved_cpus(host: Host, reservation: Reservation) -> int:
-    """The CPUs kept for the host: the listed ones and whole cores, lowest first, on each NUMA node with CPUs."""
+    """The CPUs kept for the host: the listed ones, whole cores, lowest first, on each NUMA node with CPUs, and those of daemons."""
     beyond = reservation.cpus & ~(host.present | host.online)
     if beyond:
         raise PolicyError(
@@ -176,7 +177,7 @@ def reserved_cpus(host: Host, reservation: Reservation) -> int:
                 break
             reserved |= core
             missing -= 1
-    return reserved
+    return reserved | take_cores(host, daemon_cores(host, reservation), reserved)
 
 
 def _memory_capacity(host: Host, reservation: Reservation, overcommit: float) -> t.Optional[t.Dict[int, int]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .automatic import automatic_warnings
 from .board import Board, ManagedGuest, Placement, hardest_first
 from .cpuset import format_cpulist, mask_of
 from .desired import differences, waiting
@@ -39,6 +40,8 @@ def place(snapshot: Snapshot, policy: Policy) -> t.Dict[str, t.Any]:
         policy,
         {name: Ledger(host, policy.reservation(name), policy.overcommit_memory) for name, host in snapshot.hosts.items()},
     )
+    for name, host in snapshot.hosts.items():
+        board.warnings.extend(automatic_warnings(host, policy.reservation(name)))
     managed = managed_guests(board)
     before = _score_before(board, managed)
     pinned = [(guest, rule) for guest, rule in managed if rule.cpu_class in PINNED_CLASSES]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .automatic import reserved_mib
 from .cpuset import count, format_cpulist, format_ordered
 from .findings import Finding
 from .occupancy import STATES, Occupancy, Tenant, largest_free
@@ -132,7 +133,7 @@ def _memory(occupancy: Occupancy) -> Document:
     reservation = occupancy.reservation
     return {
         "total_mib": sum(known) if known else None,
-        "reserved_mib": reservation.memory_mib + reservation.memory_mib_per_numa_node * len(known),
+        "reserved_mib": reserved_mib(occupancy.host, reservation) + reservation.memory_mib_per_numa_node * len(known),
         "claimed_mib": sum(tenant.holding.memory_mib for tenant in occupancy.tenants),
         "free_mib": occupancy.ledger.memory_total_free_mib,
     }

@@ -90,6 +90,8 @@ class Host:
     fingerprint: t.Optional[str] = None
     gathered_at: t.Optional[str] = None
     vendor: t.Optional[str] = None
+    ceph: t.Optional[t.Mapping[str, int]] = None  # running daemons by kind
+    arc_max_mib: t.Optional[int] = None  # what the ARC of ZFS may grow to; 0 without ZFS
     pci_devices: t.Mapping[str, PciDevice] = field(default_factory=dict)
 
     @classmethod
@@ -198,6 +200,8 @@ def _host_from_facts(facts: Facts, node: str) -> Host:
         fingerprint=facts.get("fingerprint"),
         gathered_at=facts.get("gathered_at"),
         vendor=facts.get("vendor"),
+        ceph=None if facts.get("ceph") is None else {str(kind): int(number) for kind, number in facts["ceph"].items()},
+        arc_max_mib=_optional_int((facts.get("zfs") or {}).get("arc_max_mib")),
         pci_devices=_pci_devices(facts.get("pci_devices") or []),
     )
 

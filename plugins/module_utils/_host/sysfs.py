@@ -23,6 +23,7 @@ from .levels import read_clusters, read_core_types, read_cores, read_dies, read_
 from .nics import read_nics
 from .numa import NumaNode, read_numa_nodes
 from .pci import read_pci_devices
+from .services import read_services
 
 SCHEMA = 1
 
@@ -49,6 +50,7 @@ def read_host(root: str = "/", node: t.Optional[str] = None, now: t.Optional[dat
     facts["nics"] = read_nics(tree)
     facts["kernel"] = read_kernel(tree)
     facts.update(read_state(tree))
+    facts.update(read_services(tree))
     facts["fingerprint"] = fingerprint(facts, [(c.level, c.kind, c.id or 0, format_cpulist(c.cpus)) for c in caches])
     return facts
 
