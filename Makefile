@@ -56,7 +56,7 @@ test-host-long: export COREPIN_LONG := 1
 test-host-long: $(TESTING) $(LINK) ## the same with full figures, and on more machines
 	@$(BIN)/python tests/tools/run_tests.py host
 
-bench: $(BENCHING) $(LINK) ## how good the engine's plans are and how long they take, beside its peers
+bench: $(BENCHING) $(LINK) ## how good plans are and how long planning and applying take, beside others
 	@$(BIN)/python tests/bench/run.py $(BENCH)
 
 lint: $(LINTING) $(LINK) ## the quality gates
@@ -73,7 +73,7 @@ build: $(RUNTIME) ## the collection's tarball, in dist/
 	@$(BIN)/python tests/tools/build.py dist
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) .venv-nova .ansible .cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist collections tests/output
+	rm -rf $(VENV) .venv-nova .venv-kvm .ansible .cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist collections tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A changed list of the runtime makes the environment anew; a changed list of tools is installed over it.

@@ -127,6 +127,30 @@ def test_the_role_takes_a_session_that_the_playbook_brings_along(two_steps: Worl
     Watch(world, PASSWORD).check(run)
 
 
+def test_a_converged_apply_takes_one_login_one_read_per_guest_and_no_write(make_world: t.Callable[..., World]) -> None:
+    number = 60
+    guests = [
+        {"vmid": 1000 + count, "node": f"pve{1 + count % 5 // 4}", "config": {"name": f"g{count}", "tags": "pinned", "memory": 256}}
+        for count in range(number)
+    ]
+    world = make_world(guests=guests)
+    chain = world.controller.folder / "chain.yml"
+    chain.write_text(WHOLE_CHAIN, encoding="utf-8")
+    assert world.run(chain).ok
+    assert len(world.lab.writes) == len(world.saved_plan["changes"]) == number
+
+    seen = world.lab.mark()
+    again = world.run("apply")
+    assert again.ok, again.output
+    assert again.changed == 0
+    requests = world.lab.requests_since(seen)
+    of_guests = [request.path for request in requests if "/qemu/" in request.path]
+    assert len(of_guests) == len(set(of_guests)) == number
+    assert [request.method for request in requests if request.method != "GET"] == ["POST"]
+    assert sum(request.path == "/access/ticket" for request in requests) == 1
+    assert len(requests) <= number + 5
+
+
 def test_no_secret_gets_out_where_something_fails(world: World) -> None:
     world.lab.cluster.access.users["root@pam"].password = PASSWORD
     world.lab.cluster.unauthorized_delay = 0
