@@ -47,7 +47,7 @@ def verdict(audit: Document) -> str:
 
 def lines(audit: Document) -> t.List[str]:
     """Drift, findings and starts, one line each, and one that sums up. What only a move by hand could bring is counted."""
-    told = [f"Not read: host {host['name']} {host['reason']}." for host in audit["unread"]]
+    told = [f"Not read: {text}." for text in _unread(audit)]
     told += [f"Drift ({row['kind']}): {row['text']}" for row in audit["drift"]]
     told += [f"{sentence(finding['severity'])} {finding['id']}: {finding['text']} {finding['fix']}" for finding in audit["findings"]]
     shown = [start for start in audit["starts"] if start["severity"] != "note"]
@@ -58,6 +58,13 @@ def lines(audit: Document) -> t.List[str]:
             f"Also, {plural(hidden, 'start')} would fail or run differently after a migration by hand, or without the pending changes."
         )
     return [*told, _sum(audit)]
+
+
+def _unread(audit: Document) -> t.List[str]:
+    texts = [f"host {host['name']} {host['reason']}" for host in audit["unread"]]
+    if audit["unread_guests"]:
+        texts.append(f"the config of {listed([str(vmid) for vmid in audit['unread_guests']], 12)}")
+    return texts
 
 
 def _sum(audit: Document) -> str:
@@ -89,8 +96,9 @@ def markdown(audit: Document) -> str:
     """Headings and tables of GitHub's Markdown, for tickets and job logs."""
     cluster = f" of cluster {plain(audit['cluster'])}" if audit["cluster"] else ""
     blocks = [f"# Placement audit{cluster}", f"{_READ_AT}{plain(audit[_OF_THE_MOMENT] or 'an unknown time')}", f"**{plain(_sum(audit))}**"]
-    if audit["unread"]:
-        blocks.append("\n".join(f"- Not read: host {plain(host['name'])} {plain(host['reason'])}" for host in audit["unread"]))
+    unread = _unread(audit)
+    if unread:
+        blocks.append("\n".join(f"- Not read: {plain(text)}" for text in unread))
     if audit["drift"]:
         headings = ["Guest", "Host", "What", "Plan", "Stored", "Pending", "Live", ""]
         blocks += ["## Drift", table(headings, [_drift_cells(row) for row in audit["drift"]], right=(0,))]

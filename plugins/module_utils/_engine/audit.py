@@ -7,7 +7,7 @@
     drift: [{vmid, name, node, what, kind: unapplied | pending | live, planned, stored, pending, live, tids, text}],
     findings: [{id, severity: conflict | warning | note, node (null: the cluster), vmids, cpus, text, fix}], the worst first,
     starts: [{vmid, name, node, way: here | ha | migration, hosts, config: next | stored, severity, rule, message, fix, fatal, text}],
-    unread: [{name, reason}], live: [names of the hosts of which is known what runs],
+    unread: [{name, reason}], unread_guests: [vmids whose config is not known], live: [names of the hosts of which is known what runs],
     summary: {guests, drift, drifted: [vmids], conflicts, warnings, notes, starts: {conflict, warning, note}, ok}
 
 `ok` is whether there is no drift. Cpulists are texts, memory is in MiB.
@@ -28,7 +28,7 @@ from .cpuset import parse_cpulist
 from .doctor import ClusterCase, HostCase, cluster_findings, host_findings
 from .errors import PlanError
 from .findings import SEVERITIES
-from .guest import describes_host
+from .guest import Guest, describes_host
 from .occupancy import occupancy_now
 from .plan import check_plan
 from .policy import Policy
@@ -61,6 +61,7 @@ def audit(document: Document, policy: Policy, plan: t.Optional[Document] = None)
         "findings": [finding.as_dict() for finding in found],
         "starts": [start.as_dict() for start in starts],
         "unread": [{"name": name, "reason": reason} for name, reason in unread.items()],
+        "unread_guests": [guest.vmid for guest in snapshot.guests if guest.node not in unread and _is_unknown(guest)],
         "live": sorted(name for name in live if name in snapshot.hosts and name not in unread),
         "summary": _summary(snapshot, drift, found, starts),
     }
@@ -84,13 +85,18 @@ def _drift(snapshot: Snapshot, policy: Policy, plan: t.Optional[Document], live:
     rows: t.List[Drift] = []
     for guest in snapshot.guests:
         placement, change = placements.pop(guest.vmid, None), changes.get(guest.vmid)
-        if guest.node in unread or guest.template or describes_host(guest):
+        if guest.node in unread or guest.template or describes_host(guest) or _is_unknown(guest):
             continue
         reserved = parse_cpulist(str(pools.get(guest.node, {}).get("reserved") or ""))
         running = live.get(guest.node, {}).get(guest.vmid)
         rows += drift_of(Case(guest, snapshot.hosts[guest.node], policy, placement, change, reserved, running))
     rows += [missing(vmid, placement) for vmid, placement in placements.items() if placement["node"] not in unread]
     return rows
+
+
+def _is_unknown(guest: Guest) -> bool:
+    """Whether its config could not be read: guest_info then gives neither keys nor digest."""
+    return not guest.config and not guest.digest
 
 
 def _findings(

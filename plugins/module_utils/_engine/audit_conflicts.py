@@ -24,7 +24,7 @@ from .wording import listed, sentence
 TENANT_TAG = "tenant-"
 
 _CAGE_OF_CONTAINERS = (
-    "Give it the cpuset key lxc.cgroup2.cpuset.cpus without these CPUs: else PVE moves a container over all CPUs every 10 seconds."
+    "Give each container the cpuset key lxc.cgroup2.cpuset.cpus without these CPUs: else PVE moves it over all CPUs every 10 seconds."
 )
 _CAGE_OF_SHARED = "Set corepin_mode to both, so that running shared guests are kept off these CPUs."
 _CAGES = {

@@ -67,6 +67,12 @@ def test_markdown_shows_names_as_they_are():
     assert "## Starts" in text
 
 
+def test_guests_that_were_not_read_are_named():
+    unknown = sample_hosts.snapshot([sample_hosts.epyc_9354()], [sample_hosts.guest(101, 2)])
+    assert render_audit(audit(unknown), "lines")[0] == "Not read: the config of 101."
+    assert "- Not read: the config of 101" in render_audit(audit(unknown), "markdown")
+
+
 def test_an_audit_without_news_is_short():
     empty = sample_hosts.snapshot([sample_hosts.epyc_9354()], [])
     assert len(render_audit(audit(empty), "lines")) == 1

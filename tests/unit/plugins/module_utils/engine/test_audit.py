@@ -181,6 +181,13 @@ def test_a_guest_that_moved_or_went(converged):
     assert run(snapshot, plan=plan)["unread"] == [{"name": "pve1", "reason": "is offline"}]
 
 
+def test_a_guest_that_could_not_be_read_is_named_and_not_judged(converged):
+    snapshot, plan = converged
+    snapshot["guests"][0].update(config={}, digest=None)
+    report = run(snapshot, plan=plan)
+    assert (rows(report), report["unread_guests"]) == ([], [101])
+
+
 def test_threads_that_stray_are_named(converged):
     snapshot, plan = converged
     live = running(101, "0-1,32-33")
