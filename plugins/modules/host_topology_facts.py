@@ -332,6 +332,15 @@ ansible_facts:
               addresses: ["192.0.2.11/24"]
               master: null
               lower: ["enp65s0f0np0"]
+        cluster_networks:
+          description:
+            - Addresses of Corosync's links on all hosts, and networks and monitors of Ceph, from the files below C(/etc/pve).
+            - V(null) where they are not known, for example because only root may read them; V([]) for a host in no cluster and
+              without Ceph.
+          type: list
+          elements: str
+          returned: always
+          sample: ["192.0.2.11", "192.0.2.12", "10.20.0.0/24"]
         kernel:
           description: The kernel's release, and the isolation parameters of its command line.
           type: dict

@@ -14,6 +14,7 @@ import typing as t
 from .._engine.cpuset import format_cpulist
 from .._engine.topology import fingerprint
 from .caches import Cache, data_caches, read_caches
+from .cluster_networks import read_cluster_networks
 from .cpufreq import read_cpufreq
 from .cpus import CpuSets, read_cpu_sets
 from .domains import Facts, Group
@@ -48,6 +49,7 @@ def read_host(root: str = "/", node: t.Optional[str] = None, now: t.Optional[dat
     facts["cpufreq"] = read_cpufreq(tree, cpus.online)
     facts["pci_devices"] = read_pci_devices(tree)
     facts["nics"] = read_nics(tree)
+    facts["cluster_networks"] = read_cluster_networks(tree)
     facts["kernel"] = read_kernel(tree)
     facts.update(read_state(tree))
     facts.update(read_services(tree))

@@ -10,8 +10,8 @@ from ansible_collections.corepin.proxmox.plugins.modules import host_topology_fa
 
 KEYS = {
     "schema", "node", "gathered_at", "fingerprint", "architecture", "vendor", "model", "cpus", "packages", "dies", "clusters",
-    "l2_domains", "numa_nodes", "l3_domains", "cores", "core_types", "cpufreq", "pci_devices", "nics", "kernel", "numa_balancing",
-    "ksm", "swap_mib", "psi", "irqbalance", "ceph", "zfs",
+    "l2_domains", "numa_nodes", "l3_domains", "cores", "core_types", "cpufreq", "pci_devices", "nics", "cluster_networks", "kernel",
+    "numa_balancing", "ksm", "swap_mib", "psi", "irqbalance", "ceph", "zfs",
 }  # fmt: skip
 
 
