@@ -19,8 +19,8 @@ from .policy import PINNED_CLASSES, Frequency
 def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     """Per host with something to do: {busy: [{cpus, governor, epp, vmids}], free: {governor, epp}, interrupts: [{pci, cpus, vmid}]}.
 
-    `free` is None where nothing is wished for. `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs; `interrupts` are by guest and
-    device. Rules of guests without CPUs of their own ask in vain, which becomes a warning.
+    `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs, None where nothing is wished
+    for; `interrupts` are by guest and device. Rules of guests without CPUs of their own ask in vain, which becomes a warning.
     """
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}
     for node in board.ledgers:
