@@ -94,7 +94,7 @@ def _effect(plan: Document, vmid: int) -> str:
             return {"now": "stored", "pending": "next start"}[change["effect"]]
     if any(entry["vmid"] == vmid for entry in plan["refused"]):
         return "refused"
-    skipped = [entry["reason"] for entry in plan["skipped"] if entry["vmid"] == vmid]
+    skipped = [entry["reason"] for entry in plan["skipped"] if entry["vmid"] == vmid and entry["rule"] != "no_rule"]
     if skipped:
         return skipped[0].removeprefix("is ").removeprefix("a ").partition(",")[0]
     return "right already" if _class(plan, vmid) != "-" else "not managed"
