@@ -72,27 +72,32 @@ def _best_on_fewest(room: Room, demand: Demand, free: int, way: str) -> t.Option
     return None
 
 
-def alternatives(room: Room, demand: Demand, most: int) -> t.List[Choice]:
-    """Up to `most` choices that share out the CPUs and the memory differently, the best first."""
-    shapes: t.Dict[t.Any, Choice] = {}
-    for choice in sorted(_all_on_fewest(room, demand), key=lambda choice: choice.rank):
-        shape = tuple(sorted((len(share.cpus), share.memory_mib) for share in choice.shares))
-        shapes.setdefault(shape, choice)
-    return list(shapes.values())[:most]
+def alternatives(room: Room, demand: Demand, most: int, most_wider: int = 0) -> t.List[Choice]:
+    """Up to `most` choices that share out the CPUs and the memory differently, on as few NUMA nodes as possible, the best first.
 
-
-def _all_on_fewest(room: Room, demand: Demand) -> t.Iterator[Choice]:
-    """Choices on as few NUMA nodes as each set of allowed CPUs and each way of taking them makes possible."""
+    After them up to `most_wider` on one NUMA node more.
+    """
+    found: t.List[Choice] = []
     for free in allowed(room, demand):
         for way in _ways(demand):
             nodes = _node_rooms(room, free, way)
-            for number in _node_counts(demand, nodes):
-                drafts = _drafts(room, demand, nodes, number, way)
-                finished = [_finish(room, demand, draft.nodes, draft.picks, way) for draft in drafts]
-                found = [choice for choice in finished if choice is not None]
-                yield from found
-                if found:
+            counts = list(_node_counts(demand, nodes))
+            for position, number in enumerate(counts):
+                few = _of_distinct_shapes(room, demand, nodes, number, way, most)
+                if few:
+                    wider = counts[position + 1 : position + 2] if most_wider else []
+                    found += few + [c for more in wider for c in _of_distinct_shapes(room, demand, nodes, more, way, most_wider)]
                     break
+    return found
+
+
+def _of_distinct_shapes(room: Room, demand: Demand, nodes: t.Sequence[NodeRoom], number: int, way: str, most: int) -> t.List[Choice]:
+    finished = [_finish(room, demand, draft.nodes, draft.picks, way) for draft in _drafts(room, demand, nodes, number, way)]
+    shapes: t.Dict[t.Any, Choice] = {}
+    for choice in sorted((choice for choice in finished if choice is not None), key=lambda choice: choice.rank):
+        shape = tuple(sorted((len(share.cpus), share.memory_mib) for share in choice.shares))
+        shapes.setdefault(shape, choice)
+    return list(shapes.values())[:most]
 
 
 def _spreads(demand: Demand) -> bool:

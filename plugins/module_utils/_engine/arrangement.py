@@ -78,14 +78,14 @@ class Arrangement:
         self.occupy(vmid, choice)
         return True
 
-    def alternatives(self, vmid: int, most: int) -> t.List[Choice]:
+    def alternatives(self, vmid: int, most: int, most_wider: int = 0) -> t.List[Choice]:
         """Ways to place the guest in what is free now that differ in how they share it out, the best first."""
-        self.trials += most
+        self.trials += most + most_wider
         try:
             check_memory(self.ledger, self.seats[vmid].memory_mib)
         except PlacementError:
             return []
-        return alternatives(self.ledger.room(), self.seats[vmid].demand, most)
+        return alternatives(self.ledger.room(), self.seats[vmid].demand, most, most_wider)
 
     def take_out(self, vmids: t.Iterable[int]) -> None:
         for vmid in vmids:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import typing as t
 from itertools import combinations
 
-from .arrangement import Arrangement, Seat, hardest_first
+from .arrangement import Arrangement, Seat, State, hardest_first
 from .cpuset import count
 
 Order = t.Callable[[Seat], t.Tuple[t.Any, ...]]
 
 MAX_EXCHANGED = 2
 MAX_SHAPES = 12
+TRIALS_AFTER_SHARING = 150
 EXCHANGE_SIZES = ((1, 1), (1, 0), (0, 1), (2, 1), (1, 2), (2, 2), (2, 0), (0, 2), (3, 1), (1, 3))
 
 
@@ -79,7 +80,7 @@ class _Search:
         best = (self.quality, self.arrangement.state())
         while self._wanting() and not self._exhausted():
             self.sideways = False
-            if any(step() for step in (self._relieve, self._regroup, self._share_out, self._swap)):
+            if any(step() for step in (self._relieve, self._regroup, self._share_out, self._swap, self._share_out_further)):
                 best = min(best, (self.quality, self.arrangement.state()), key=lambda found: found[0])
                 continue
             self.sideways = True
@@ -102,7 +103,7 @@ class _Search:
         odd = sum(holding.vcpus % 2 for holding in self.arrangement.ledger.holdings.values() if holding.cpus)
         return 5 * (odd // 2) + 10 * (odd % 2)
 
-    def _accept(self, state: t.Any) -> bool:
+    def _accept(self, state: State) -> bool:
         """Keep what was just tried if it is better, else go back to `state`."""
         quality = self.arrangement.quality()
         if quality < self.quality or (self.sideways and quality <= self._tolerated() and self._is_new()):
@@ -233,22 +234,49 @@ class _Search:
 
     def _share_out(self) -> bool:
         """Share out a guest that spans NUMA nodes in another way, and place all others anew around it."""
-        for vmid in self._stretched():
-            state = self.arrangement.state()
-            self.arrangement.take_out(self.movable)
-            shapes = self.arrangement.alternatives(vmid, MAX_SHAPES)
-            emptied = self.arrangement.state()
+        return any(self._shared_out(vmid, [v for v in self.movable if v != vmid], 0, self._accept) for vmid in self._stretched())
+
+    def _share_out_further(self) -> bool:
+        """The same, also beside other guests that span, on one NUMA node more, and with a few exchanges afterwards."""
+        stretched = self._stretched()
+        wider = MAX_SHAPES if any(self.quality[:2]) else 0
+        for vmid in stretched:
             others = [v for v in self.movable if v != vmid]
-            for choice in shapes:
-                for order in _orders(self.arrangement):
-                    if self._exhausted():
-                        break
-                    self.arrangement.restore(emptied)
-                    self.arrangement.occupy(vmid, choice)
-                    self.arrangement.put_all(sorted(others, key=lambda v: order(self.arrangement.seats[v])))
-                    if self._accept(state):
-                        return True
-            self.arrangement.restore(state)
+            around = [v for v in others if v not in stretched]
+            for loose in (others, around) if len(stretched) > 1 else (others,):
+                if self._shared_out(vmid, loose, wider, self._accept_after_exchanges):
+                    return True
+        return False
+
+    def _shared_out(self, vmid: int, loose: t.Sequence[int], wider: int, accept: t.Callable[[State], bool]) -> bool:
+        state = self.arrangement.state()
+        self.arrangement.take_out([vmid, *loose])
+        shapes = self.arrangement.alternatives(vmid, MAX_SHAPES, wider)
+        emptied = self.arrangement.state()
+        for choice in shapes:
+            for order in _orders(self.arrangement):
+                if self._exhausted():
+                    break
+                self.arrangement.restore(emptied)
+                self.arrangement.occupy(vmid, choice)
+                self.arrangement.put_all(sorted(loose, key=lambda v: order(self.arrangement.seats[v])))
+                if accept(state):
+                    return True
+        self.arrangement.restore(state)
+        return False
+
+    def _accept_after_exchanges(self, state: State) -> bool:
+        """As `_accept`, with a few exchanges first where what was just tried is not better yet."""
+        wanted, last_trial = self.quality, self.last_trial
+        self.quality = self.arrangement.quality()
+        self.last_trial = min(last_trial, self.arrangement.trials + TRIALS_AFTER_SHARING)
+        while self.quality >= wanted and not self._exhausted() and (self._relieve() or self._swap()):
+            pass
+        self.last_trial = last_trial
+        if self.quality < wanted:
+            return True
+        self.quality = wanted
+        self.arrangement.restore(state)
         return False
 
     def _stretched(self) -> t.List[int]:
