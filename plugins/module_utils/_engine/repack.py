@@ -23,7 +23,8 @@ from .score import Vector, cost, rank
 
 MAX_LEAVING = 3
 BORDERS = 4  # the first parts of a rank: unplaced vCPUs, NUMA nodes, packages, L3 domains
-WIDTH = 6  # how many unfinished sequences of steps are followed at once
+WIDTH = 16  # how many unfinished sequences of steps are followed at once
+BRANCHES = 6  # how many steps of one kind are followed from one arrangement
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _best(arrangement: Arrangement, candidates: t.Sequence[int], tries: _Tries, 
                 moves = _moves(candidates, start, arrangement)
                 better.setdefault((quality, len(moves), vmid), Step(moves, before, after, arrangement.state()))
             arrangement.restore(start)
-    return [better[key] for key in sorted(better)[:WIDTH]]
+    return [better[key] for key in sorted(better)[:BRANCHES]]
 
 
 def _moves(candidates: t.Sequence[int], start: State, arrangement: Arrangement) -> t.Tuple[Move, ...]:
