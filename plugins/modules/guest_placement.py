@@ -106,6 +106,7 @@ notes:
     was not. Running it again carries out what is left.
   - If the answer to a write is lost, the guest is read back, for PVE carries out what it has accepted. If PVE cannot get the lock of a
     guest's config, which it waits for 10 seconds, the write is tried twice more.
+  - A guest that does not start with what was planned gets its previous config back and is started with that; the task fails and says so.
   - A guest under high availability is restarted by a reboot through PVE, because the resource manager would stop it by force.
 seealso:
   - module: corepin.proxmox.guest_info

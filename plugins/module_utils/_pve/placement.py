@@ -21,7 +21,7 @@ from .changes import Change
 from .errors import BusyError, ConflictError, LockedError, PveError, UncertainError
 from .gates import Gate, Status, check_cluster, check_quorum, host_conflict, opened
 from .reading import Door, offline_hosts
-from .restart import Patience, restart
+from .restart import Patience, RestartError, restart
 from .steps import ApplyError, Outcome, Read, Step, conflict, make_step
 
 READ_BACK_S = 15.0  # PVE carries out a request whose client has gone, after up to 10 s of waiting for the guest's lock
@@ -80,6 +80,7 @@ def prepare(door: Door, changes: t.Sequence[Change], terms: Terms) -> Prepared:
         gate, health, more = opened(door, status, terms.ceph)
         warnings += more
     managed = door.ha_managed() if any(step.restarts for step in steps) else frozenset()
+    warnings += _down(door, steps)
     warnings += [f"{step.about} was skipped: {step.skipped}." for step in steps if step.skipped]
     return Prepared(Outcome(tuple(steps), (), tuple(warnings), (), health), gate, managed)
 
@@ -96,6 +97,17 @@ def _with_effects(door: Door, steps: t.Sequence[Step]) -> t.List[Step]:
         if undecided(step)
         else step
         for step in steps
+    ]
+
+
+def _down(door: Door, steps: t.Sequence[Step]) -> t.List[str]:
+    """Warnings about guests that ran when it was planned to restart them and do not run now: perhaps an earlier run was cut off."""
+    done = [step.change.ref for step in steps if step.change.restarts and not step.acts and step.effect == "now"]
+    running = door.running(done)
+    return [
+        f"Guest {ref.vmid} on {ref.node} ran when its restart was planned and does not run now; start it, unless it was stopped on purpose."
+        for ref in done
+        if not running[ref.vmid]
     ]
 
 
@@ -215,7 +227,12 @@ class _Run:
         vmid = step.change.vmid
         if not step.restarts or self._settled[vmid].skipped:
             return
-        self.guarded(step, lambda: restart(self._door, step, vmid in self._prepared.managed, self._terms.patience))
+        try:
+            restart(self._door, step, vmid in self._prepared.managed, self._terms.patience)
+        except RestartError as e:
+            if e.undone:
+                del self._settled[vmid]
+            raise self._stopped(step, e) from e
         self._settled[vmid] = step
 
     def _stopped(self, step: Step, error: PveError) -> ApplyError:

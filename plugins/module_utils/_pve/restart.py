@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .._engine.guest_config import GuestConfig
 from .errors import PveError, UncertainError
 from .reading import Door, GuestRef
 from .steps import Step, make_step
 
 POLL_S = 1.0
+START_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Patience:
 
 
 class RestartError(PveError):
-    """A restart that did not end as it should; the message says what became of the guest."""
+    """A restart that did not end as it should; the message says what became of the guest. undone: it has its old config back."""
+
+    undone = False
 
 
 def restart(door: Door, step: Step, managed: bool, patience: Patience) -> None:
@@ -62,8 +66,38 @@ def _restart(door: Door, step: Step, managed: bool, patience: Patience) -> None:
             "it may still follow the request, so look after it"
         )
     if not managed:
-        trouble = _attempt(door, guest, "start", patience.start_s)
+        trouble = _start(door, guest, patience)
+        if trouble and step.to_do and not _is_running(door, guest):
+            _put_back(door, step, patience, trouble)
     _verify(door, step, 0 if trouble else patience.start_s, trouble)
+
+
+def _start(door: Door, guest: GuestRef, patience: Patience) -> t.Optional[str]:
+    """What PVE complains about in the end, or None."""
+    trouble: t.Optional[str] = None
+    for _try in range(START_TRIES):
+        trouble = _attempt(door, guest, "start", patience.start_s)
+        if trouble is None or _is_running(door, guest):
+            return None
+    return trouble
+
+
+def _put_back(door: Door, step: Step, patience: Patience, trouble: str) -> None:
+    """A guest that was running and does not start with what was written gets back what it had. Raises RestartError, always."""
+    guest = step.change.ref
+    read = door.read_guests([guest])[guest.vmid]
+    undo = make_step(replace(step.change, after=step.before), read)
+    if not isinstance(read, GuestConfig) or undo.skipped:
+        raise RestartError(f"it does not start again ({trouble}), and its config cannot be put back; look after this guest")
+    if undo.to_do:
+        door.write(guest, undo.send, undo.delete, undo.digest)
+    still = _start(door, guest, patience)
+    error = RestartError(
+        f"it does not start with what was planned ({trouble}), and has its previous config back, "
+        + (f"with which it does not start either ({still}); look after this guest" if still else "with which it runs again")
+    )
+    error.undone = True
+    raise error
 
 
 def _attempt(door: Door, guest: GuestRef, action: str, seconds: float) -> t.Optional[str]:

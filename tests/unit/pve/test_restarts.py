@@ -13,7 +13,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan impor
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve import api_door, restart
 from pve_lab import Cluster, Lab
 
-from .conftest import CPU_ADMIN, described, plan_for
+from .conftest import CPU_ADMIN, described, plan_for, warnings_of
 from .ways import Way, open_way
 
 if t.TYPE_CHECKING:
@@ -137,11 +137,36 @@ def test_a_guest_that_does_not_start_again(way: Way) -> None:
     way.settle()
     plan = restarting(lab.cluster, 100, 110)
     lab.cluster.node("pve1").snippets["hook.sh"]["fails"] = ["pre-start"]
+    before = sorted(lab.cluster.guest(100).text.splitlines())
     result = way.place(plan)
-    assert "Guest 100 on pve1: after its restart it does not run" in result["msg"]
-    assert "PVE: hookscript error for 100 on pre-start" in result["msg"]
-    assert result["not_restarted"] == [100, 110]
+    assert "Guest 100 on pve1: it does not start with what was planned (hookscript error for 100 on pre-start" in result["msg"]
+    assert "with which it does not start either" in result["msg"]
+    assert (result["not_applied"], result["not_restarted"]) == ([100], [110])
+    assert sorted(lab.cluster.guest(100).text.splitlines()) == before
     assert lab.cluster.guest(110).live_affinity == "0-63"
+
+
+def test_a_guest_that_does_not_start_with_what_was_planned_runs_as_before(way: Way) -> None:
+    lab = way.lab
+    wrong = {"numa0": "cpus=0-3,hostnodes=7,memory=8192,policy=bind"}
+    plan = restarting(lab.cluster, 100, wanted={100: wrong, 110: {"affinity": "20-21"}})
+    before = lab.cluster.guest(100).text
+    result = way.place(plan)
+    assert "it does not start with what was planned (host NUMA node7 doesn't exist" in result["msg"]
+    assert "with which it runs again" in result["msg"]
+    assert result["not_applied"] == [100]
+    assert effects(result) == {110: "pending"}
+    assert lab.cluster.guest(100).text == before
+    assert lab.cluster.guest(100).live_affinity == "0-3"
+
+
+def test_a_guest_that_was_cut_off_while_it_was_down_is_named(way: Way) -> None:
+    plan = restarting(way.lab.cluster, 100, wanted={100: PINNED})
+    assert way.place(plan)["changed"] is True
+    way.lab.cluster.guest(100).live = None
+    result = way.place(plan)
+    assert result["changed"] is False
+    assert "Guest 100 on pve1 ran when its restart was planned and does not run now" in warnings_of(result)[0]
 
 
 def test_an_answer_that_is_lost_is_told_from_a_refusal(way: Way) -> None:
