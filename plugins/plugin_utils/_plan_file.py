@@ -12,7 +12,9 @@ import json
 import typing as t
 
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_age, check_plan, parse_age, renewed
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import check_plan
+
+from ._plan_age import check_age, parse_age, renewed
 
 Plan = t.Mapping[str, t.Any]
 
@@ -22,7 +24,7 @@ _OF_THE_MOMENT = ("created_at", "plan_id")  # the second is a hash that covers t
 def read_plan(text: t.Any, max_age: t.Any = 0, now: t.Any = None) -> Plan:
     """The plan that the text of a plan file holds. Raises PlanError where it is no plan, or one that was edited.
 
-    Also where it is older than `max_age` (see _engine.plan.parse_age) at the time `now`, without which that is not checked.
+    Also where it is older than `max_age` (see _plan_age.parse_age) at the time `now`, without which that is not checked.
     """
     try:
         document = json.loads(str(text)) if str(text).strip() else None

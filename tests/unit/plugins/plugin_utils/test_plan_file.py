@@ -58,6 +58,21 @@ def test_an_earlier_plan_that_says_the_same_is_kept() -> None:
     assert keep_plan(later, json.dumps(earlier)) == earlier
 
 
+def test_an_earlier_plan_gives_way_before_it_is_too_old() -> None:
+    earlier, later = plan("2026-01-01T00:00:00Z"), plan("2026-01-02T00:00:00Z")
+    assert keep_plan(later, json.dumps(earlier), "49h") == earlier
+    assert keep_plan(later, json.dumps(earlier), "47h") == later
+    with pytest.raises(PlanError, match="greatest age"):
+        keep_plan(later, "", "soon")
+
+
+def test_a_plan_is_refused_where_it_is_too_old() -> None:
+    text = json.dumps(plan("2026-01-01T00:00:00Z"))
+    assert read_plan(text, "24h", "2026-01-02T00:00:00Z") == read_plan(text)
+    with pytest.raises(PlanError, match="older than 24h"):
+        read_plan(text, "24h", "2026-01-02T00:00:01Z")
+
+
 @pytest.mark.parametrize("text", ["", "{", json.dumps(plan("2026-01-01T00:00:00Z", warnings=["something new"]))])
 def test_otherwise_the_new_plan_counts(text: str) -> None:
     later = plan("2026-01-02T00:00:00Z")
