@@ -224,6 +224,12 @@ units:
       description: Its CPUs afterwards.
       type: str
       sample: 0,32
+lines:
+  description: What was changed, what failed and who was left alone, in sentences.
+  returned: when the plan is for this host
+  type: list
+  elements: str
+  sample: ["Guest 101: CPUs 0-63 -> 0,32, one vCPU each on 0,32."]
 """
 
 import typing as t
@@ -234,7 +240,8 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan impor
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import Hands
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.kernel import read_node_name
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import diff_of, pin_guests
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import pin_guests
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning_text import diff_of
 
 
 def main() -> t.NoReturn:

@@ -24,6 +24,7 @@ from .memory_work import MemoryWork, carry_out_memory, memory_work, release_memo
 from .pinning import HostPlan, Target, host_plan, released, shown_after, shown_before, tighter, warnings_for
 from .pinning_apply import VmJob, carry_out, prepare, put_back
 from .pinning_kept import Kept
+from .pinning_text import lines_of
 from .runtime import Running, read_running
 from .scope import read_scope, scope_of_vm
 from .sysfs import read_host
@@ -273,7 +274,8 @@ class Run:
     def result(self) -> Result:
         """What RETURN of the module says."""
         changed = any(row["changed"] for row in self.rows) or bool(self.services)
-        return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units}
+        lines = lines_of(self.rows, self.units)
+        return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units, "lines": lines}
 
 
 def _row(vmid: int, target: t.Optional[Target]) -> Row:
@@ -321,15 +323,3 @@ def pin_guests(
     if not check:
         run.act()
     return run.result(), run.warnings, run.failures
-
-
-def diff_of(result: Result) -> Result:
-    """Before and after for `--diff`: guests and units that change."""
-    changed = [row for row in result["guests"] if row["changed"]]
-    return {
-        side: {
-            "guests": {str(row["vmid"]): row[side] for row in changed},
-            "units": {row["unit"]: row[side] for row in result["units"]},
-        }
-        for side in ("before", "after")
-    }

@@ -14,7 +14,8 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.module_utils._host import pinning_apply, qmp
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import diff_of, pin_guests
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import pin_guests
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning_text import diff_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.sysfs import read_host
 from runtime_trees import RunningHost, StuckQmpServer
 from runtime_trees.kernel_rules import RuledHands
@@ -99,6 +100,10 @@ def test_scope_first_then_threads_then_one_cpu_per_vcpu(host):
     assert host.row(result, 101)["after"]["threads"]["vcpu"] == ["8", "40", "9", "41"]
     assert not host.warnings
     assert diff_of(result)["after"]["guests"]["102"]["scope"] == "24-31,56-63"
+    assert result["lines"] == [
+        "Guest 101: CPUs 0-63 -> 8-9,40-41, one vCPU each on 8,40,9,41.",
+        "Guest 102: CPUs 0-63 -> 24-31,56-63.",
+    ]
 
 
 def test_a_converged_host_is_not_written_to(host):
@@ -359,6 +364,7 @@ def test_a_container_is_kept_off_by_its_cgroup_and_its_key(host):
     box = {**WEB, "vmid": 103}
     result = host.pin(host.plan(box))
     assert host.hands.writes == [("cpuset", "lxc/103", "24-31,56-63")]
+    assert result["lines"] == ["Guest 103: CPUs 0-63 -> 24-31,56-63, cpuset of its next start unset -> 24-31,56-63."]
     assert host.row(result, 103)["after"] == {"scope": "24-31,56-63", "threads": {}, "stored": "24-31,56-63"}
     assert config.read_text() == CONFIG.replace("\n\n[", "\nlxc.cgroup2.cpuset.cpus: 24-31,56-63\n\n[")
     assert not host.pin(host.plan(box))["changed"]

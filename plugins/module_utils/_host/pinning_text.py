@@ -1,0 +1,63 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result of guest_pinning for people: sentences, and before and after for `--diff`.
+
+Note that this module util is PRIVATE to the collection: it can change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+Row = t.Mapping[str, t.Any]
+
+
+def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row]) -> t.List[str]:
+    """One sentence for each guest that changes, fails or is skipped, and for each unit of the host's services."""
+    lines = [_sentence(row) for row in rows if row["changed"] or row["failed"] or row["skipped"]]
+    return lines + [f"{unit['unit']}: CPUs {unit['before']} -> {unit['after']}." for unit in units]
+
+
+def _sentence(row: Row) -> str:
+    if row["failed"]:
+        return f"Failed: {row['reason']}"
+    if row["skipped"]:
+        return f"Guest {row['vmid']} is left alone, because {row['reason']}."
+    parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row.get("memory"))]
+    return f"Guest {row['vmid']}: {', '.join(filter(None, parts)) or 'memory is open again'}."
+
+
+def _cpus(before: Row, after: Row) -> str:
+    if (before["scope"], before["threads"]) == (after["scope"], after["threads"]):
+        return ""
+    vcpus = after["threads"].get("vcpu", [])
+    pinned = f", one vCPU each on {','.join(vcpus)}" if len(set(vcpus)) > 1 else ""
+    if before["scope"] == after["scope"]:
+        return f"threads within CPUs {after['scope']}{pinned}"
+    return f"CPUs {before['scope'] or 'unknown'} -> {after['scope']}{pinned}"
+
+
+def _key(before: Row, after: Row) -> str:
+    if before.get("stored") == after.get("stored"):
+        return ""
+    return f"cpuset of its next start {before['stored'] or 'unset'} -> {after['stored'] or 'unset'}"
+
+
+def _memory(memory: t.Optional[Row]) -> str:
+    if not memory:
+        return ""
+    amount = memory.get("moved_mib", sum(memory["astray"].values()))
+    return f"{amount} MiB to NUMA node {memory['numa_nodes']}" if amount else f"memory held to NUMA node {memory['numa_nodes']}"
+
+
+def diff_of(result: Row) -> t.Dict[str, t.Any]:
+    """Guests and units that change, before and after."""
+    changed = [row for row in result["guests"] if row["changed"]]
+    return {
+        side: {
+            "guests": {str(row["vmid"]): row[side] for row in changed},
+            "units": {unit["unit"]: unit[side] for unit in result["units"]},
+        }
+        for side in ("before", "after")
+    }
