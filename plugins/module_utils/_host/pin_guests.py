@@ -185,8 +185,6 @@ class Run:
             self.kept.write(self.tree)
 
     def _note_intentions(self) -> None:
-        if self.wishes.targets:
-            self.kept.open_cpus = format_cpulist(self.wishes.open_cpus)
         for _row, job, memory in self.vms:
             if job.work or memory or self.kept.of(job.guest):
                 entry = self.kept.enter(job.guest, job.target.masks, more=bool(job.work))
@@ -196,6 +194,8 @@ class Run:
                 self._note_container(container)
         if self.wishes.services is not None:
             self.kept.units.update({unit: format_cpulist(cpus) for unit, cpus in self.services.items()})
+        if self.wishes.targets and (self.kept.guests or self.kept.containers or self.kept.units):
+            self.kept.open_cpus = format_cpulist(self.wishes.open_cpus)
 
     def _note_container(self, job: ContainerJob) -> None:
         entry = self.kept.containers.setdefault(str(job.vmid), {"before": job.stored, "set": []})
