@@ -88,11 +88,14 @@ class World:
             python.chmod(0o755)
             self.hosts[name].update(ansible_python_interpreter=str(python), ansible_become=False)
 
+    @property
+    def inventory(self) -> dict[str, t.Any]:
+        return {"proxmox_nodes": {"hosts": self.hosts, "vars": self.variables}}
+
     def run(self, playbook: str | Path, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None, **variables: t.Any) -> Run:
         """Run one of the collection's playbooks by its short name, or another one by its path."""
-        inventory = {"proxmox_nodes": {"hosts": self.hosts, "vars": self.variables}}
         named = f"corepin.proxmox.{playbook}" if isinstance(playbook, str) else playbook
-        return self.controller.playbook(named, inventory, *arguments, env=env, **variables)
+        return self.controller.playbook(named, self.inventory, *arguments, env=env, **variables)
 
     def config(self, vmid: int) -> dict[str, str]:
         """A guest's config as its next start finds it."""

@@ -97,6 +97,12 @@ class Controller:
         lines = self._record.read_text(encoding="utf-8").splitlines()
         return Run(done.returncode, done.stdout + done.stderr, [TaskResult(**json.loads(line)) for line in lines])
 
+    def begin(self, playbook: str | Path, inventory: Inventory, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a playbook in a process group of its own, to be killed with all that it has started."""
+        command = [str(BIN / "ansible-playbook"), "-i", str(self.write_inventory(inventory)), str(playbook), *arguments]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, cwd=self.folder, env=self._environment(), start_new_session=True, **quiet)  # type: ignore[call-overload, no-any-return]
+
     def program(self, name: str, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None) -> subprocess.CompletedProcess[str]:
         """Run another of Ansible's programs: ansible-galaxy, ansible-doc, ansible-inventory."""
         return self._run(name, arguments, env)
