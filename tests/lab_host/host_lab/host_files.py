@@ -31,14 +31,26 @@ After=multi-user.target ssh.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=-/sbin/modprobe -q acpi-cpufreq
-ExecStart=/lib/systemd/systemd-networkd-wait-online --interface=vmbr0 --timeout=300
+ExecStart=/usr/local/sbin/wait-for-network
 ExecStart=/bin/sh -c 'echo {READY} >/dev/ttyS0'
+TimeoutStartSec=900
 
 [Install]
 WantedBy=multi-user.target
 """,
+    # On a very busy machine networkd gives up on a link whose answer takes too long, and has to be told again.
+    "usr/local/sbin/wait-for-network": """\
+#!/bin/sh
+for attempt in $(seq 15); do
+    /lib/systemd/systemd-networkd-wait-online --interface=vmbr0 --timeout=60 && exit
+    journalctl --boot --unit=systemd-networkd --no-pager >/dev/ttyS0
+    systemctl restart systemd-networkd
+done
+exit 1
+""",
     "etc/tmpfiles.d/qemu-server.conf": "d /run/qemu-server 0755 root root -\n",
 }
+PROGRAMS = ("usr/local/sbin/wait-for-network",)
 FOLDERS = (f"etc/pve/nodes/{HOST_NAME}/qemu-server", f"etc/pve/nodes/{HOST_NAME}/lxc")
 LINKS = {
     "etc/pve/local": f"nodes/{HOST_NAME}",

@@ -151,6 +151,8 @@ def _configure(root: Path, public_key: str) -> None:
     for name, text in host_files.FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    for name in host_files.PROGRAMS:
+        (root / name).chmod(0o755)
     for name, destination in host_files.LINKS.items():
         (root / name).unlink(missing_ok=True)
         (root / name).symlink_to(destination)

@@ -24,6 +24,7 @@ from .remote import Remote
 
 # A machine ends by itself after this many seconds, whatever became of the program that booted it.
 LIFETIME = 3 * 3600
+NICENESS = 10
 
 
 @dataclasses.dataclass
@@ -45,7 +46,7 @@ class Instance:
         """Of its QEMU; None where it does not run."""
         return _pid(self.folder)
 
-    def reboot(self, boot: t.Optional[Boot] = None, timeout: float = 300) -> None:
+    def reboot(self, boot: t.Optional[Boot] = None, timeout: float = 900) -> None:
         """Shut the host down in good order and boot it again from the same disk, with other parameters where they are given."""
         self.remote.run("systemctl --no-block poweroff")
         _wait(lambda: self.pid is None, timeout, "did not shut down", self.folder)
@@ -63,7 +64,7 @@ class Instance:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start(name: str, machine: Machine, boot: t.Optional[Boot] = None, timeout: float = 600) -> Instance:
+def start(name: str, machine: Machine, boot: t.Optional[Boot] = None, timeout: float = 900) -> Instance:
     """Boot a machine from a fresh copy of the image and wait until it is up; TimeoutError after `timeout` seconds."""
     built = build()
     folder = _folder(name)
@@ -104,7 +105,7 @@ def _launch(instance: Instance, timeout: float) -> None:
     _save(instance)
     with (instance.folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
-            ["timeout", str(LIFETIME), "nice", "-n", "10", *command],
+            ["timeout", str(LIFETIME), "nice", "-n", str(max(0, NICENESS - os.nice(0))), *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
