@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.corepin.proxmox.plugins.filter.add_interrupts import add_interrupts
 from ansible_collections.corepin.proxmox.plugins.filter.add_runtime import add_runtime
 from ansible_collections.corepin.proxmox.plugins.filter.audit import audit
 from ansible_collections.corepin.proxmox.plugins.filter.hosts_in_order import hosts_in_order
@@ -20,6 +21,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.plugin_utils._filters import ansible_filter, without_ansible
 
 _FILTERS: t.Mapping[str, t.Callable[..., t.Any]] = {
+    "add_interrupts": without_ansible(add_interrupts),
     "add_runtime": without_ansible(add_runtime),
     "audit": without_ansible(audit),
     "hosts_in_order": without_ansible(hosts_in_order),

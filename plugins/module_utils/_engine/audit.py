@@ -24,6 +24,7 @@ from .audit_drift import Case, Drift, drift_of, missing
 from .audit_finding import AuditFinding, worst_first
 from .audit_live import LiveHosts, live_hosts
 from .audit_starts import StartFinding, start_findings
+from .audit_tuning import tuning_drift
 from .cpuset import parse_cpulist
 from .doctor import ClusterCase, HostCase, cluster_findings, host_findings
 from .errors import PlanError
@@ -42,6 +43,7 @@ Document = t.Mapping[str, t.Any]
 def audit(document: Document, policy: Policy, plan: t.Optional[Document] = None) -> t.Dict[str, t.Any]:
     """The audit of the snapshot `document`, whose key `runtime` says what runs: {host: the list `runtime` of guest_runtime_info}.
 
+    Its key `interrupts` says where those go that the plan places: see audit_tuning.py.
     Raises FactsError, PolicyError, PlanError.
     """
     snapshot = Snapshot.from_dict(document)
@@ -49,6 +51,7 @@ def audit(document: Document, policy: Policy, plan: t.Optional[Document] = None)
     if plan is not None:
         _check(plan, snapshot)
     drift = _drift(snapshot, policy, plan, live)
+    drift += tuning_drift(document, snapshot, plan) if plan is not None else []
     found = worst_first(_findings(document, snapshot, policy, plan, live))
     starts = start_findings(snapshot)
     unread = snapshot.unread_hosts

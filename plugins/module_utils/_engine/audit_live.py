@@ -56,6 +56,14 @@ def union(masks: t.Iterable[int]) -> int:
     return together
 
 
+def with_interrupts(document: Document, results: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """The snapshot `document` with where interrupts go, as its key `interrupts`: {host: the list of irq_affinity}.
+
+    `results` are registered results of irq_affinity in check mode, by host; hosts without the list (skipped, failed) stay unknown.
+    """
+    return {**document, "interrupts": {host: result["interrupts"] for host, result in results.items() if "interrupts" in (result or {})}}
+
+
 def with_runtime(document: Document, results: t.Any) -> t.Dict[str, t.Any]:
     """The snapshot `document` with what runs on its hosts, as its key `runtime`: {host: the list `runtime` of guest_runtime_info}.
 

@@ -17,7 +17,7 @@ _FREQUENCY = ("governor", "epp")
 
 
 def host_tuning(plan: t.Any, host: t.Any) -> t.Dict[str, t.Any]:
-    """{busy: [{cpus, governor, epp}], free: {governor, epp} or None, interrupts: [{pci, cpus}]} for the host with the facts `host`.
+    """{busy: [{cpus, governor, epp}], free: {governor, epp} or None, interrupts: [{pci, cpus, vmid}]} for the host with the facts `host`.
 
     Values that nobody asked for are left out. Raises PlanError for a plan that was edited, that is older than this host's
     layout, or that does not know the host; FactsError for facts without a name.
@@ -34,7 +34,7 @@ def host_tuning(plan: t.Any, host: t.Any) -> t.Dict[str, t.Any]:
     return {
         "busy": [{"cpus": entry["cpus"], **_set(entry)} for entry in wanted.get("busy", ())],
         "free": _set(wanted["free"]) if wanted.get("free") else None,
-        "interrupts": [{"pci": entry["pci"], "cpus": entry["cpus"]} for entry in wanted.get("interrupts", ())],
+        "interrupts": [dict(entry) for entry in wanted.get("interrupts", ())],
     }
 
 

@@ -35,6 +35,8 @@ OTHER_VARIABLES = (
     "apply_stats",
     "tune",
     "persistent",
+    "allow_protected_nics",
+    "interrupt_wait",
     "report",
     "report_dir",
     "report_stats",

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import asdict
 
 from .board import Board, Placement
-from .cpuset import format_cpulist, mask_of
+from .cpuset import format_cpulist, format_ordered, mask_of
 from .policy import PINNED_CLASSES, Frequency
 
 
@@ -20,7 +20,8 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     """Per host with something to do: {busy: [{cpus, governor, epp, vmids}], free: {governor, epp}, interrupts: [{pci, cpus, vmid}]}.
 
     `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs, None where nothing is wished
-    for; `interrupts` are by guest and device. Rules of guests without CPUs of their own ask in vain, which becomes a warning.
+    for; `interrupts` are by guest and device, their CPUs in vCPU order. Rules of guests without CPUs of their own ask in vain,
+    which becomes a warning.
     """
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}
     for node in board.ledgers:
@@ -52,7 +53,7 @@ def _busy(placements: t.Sequence[Placement]) -> t.List[t.Dict[str, t.Any]]:
 
 def _interrupts(placements: t.Sequence[Placement]) -> t.List[t.Dict[str, t.Any]]:
     return [
-        {"pci": address, "cpus": format_cpulist(mask_of(placement.cpus)), "vmid": placement.guest.vmid}
+        {"pci": address, "cpus": format_ordered(placement.cpus), "vmid": placement.guest.vmid}
         for placement in placements
         if placement.rule.irq == "follow"
         for address in sorted(set(placement.guest.hostpci))

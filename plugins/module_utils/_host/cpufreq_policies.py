@@ -29,7 +29,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What can be set of a policy; None: the driver does not have it, or it is left as it is. `epp` is the energy performance preference."""
+    """What can be set of a policy; None: the driver does not have it, or it stays as it is. `epp`: energy performance preference."""
 
     governor: t.Optional[str] = None
     epp: t.Optional[str] = None

@@ -50,8 +50,8 @@ def test_each_setting_has_the_cpus_of_its_guests():
             ],
             "free": None,
             "interrupts": [
-                {"pci": "0000:41:00.0", "cpus": "0-1,8-9", "vmid": 101},
-                {"pci": "0000:41:00.1", "cpus": "0-1,8-9", "vmid": 101},
+                {"pci": "0000:41:00.0", "cpus": "0,8,1,9", "vmid": 101},
+                {"pci": "0000:41:00.1", "cpus": "0,8,1,9", "vmid": 101},
             ],
         }
     }
@@ -91,7 +91,10 @@ def test_one_host_gets_the_options_of_the_modules():
     assert host_tuning(plan, facts_of(plan)) == {
         "busy": [{"cpus": "0-1,8-9", "governor": "performance"}],
         "free": {"epp": "power"},
-        "interrupts": [{"pci": "0000:41:00.0", "cpus": "0-1,8-9"}, {"pci": "0000:41:00.1", "cpus": "0-1,8-9"}],
+        "interrupts": [
+            {"pci": "0000:41:00.0", "cpus": "0,8,1,9", "vmid": 101},
+            {"pci": "0000:41:00.1", "cpus": "0,8,1,9", "vmid": 101},
+        ],
     }
     plain = plan_for({"rules": RULES}, {"vmid": 104, "tags": ["plain"]})
     assert host_tuning(plain, facts_of(plain)) == {"busy": [], "free": None, "interrupts": []}
