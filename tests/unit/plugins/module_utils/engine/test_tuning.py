@@ -102,7 +102,7 @@ def test_one_host_gets_the_options_of_the_modules():
 
 def test_a_host_that_the_plan_does_not_know_or_that_changed_is_refused():
     plan = sealed({**plan_for({"rules": RULES}, FAST), "hosts": {"pve1": "aa"}})
-    with pytest.raises(PlanError, match="The layout of host pve1 has changed since the plan .* make a new plan"):
+    with pytest.raises(PlanError, match=r"The layout of host pve1 has changed since the plan .* make a new plan"):
         host_tuning(plan, {**facts_of(plan), "fingerprint": "bb"})
     with pytest.raises(PlanError, match="does not know host pve2"):
         host_tuning(plan, facts_of(plan, "pve2"))
