@@ -257,4 +257,4 @@ def diff_of(result: Result) -> Result:
 def _label(entry: Result) -> str:
     if entry["device"] is None:
         return ", ".join(entry["users"])
-    return entry["device"] + ("/line" if entry["index"] is None else f"/{entry['index']}")
+    return f"{entry['device']}/{'line' if entry['index'] is None else entry['index']}"
