@@ -24,7 +24,7 @@ from .pci import ADDRESS, DEVICES
 
 IRQ = "proc/irq"
 NO_INTERRUPT = (0, 255)  # what the file `irq` of a PCI function says where it has no line
-MANAGED_ERRORS = (errno.EPERM, errno.EIO)  # since kernel 6.9, and before
+MANAGED_ERRORS = (errno.EPERM, errno.EIO)  # as kernel 6.12 refuses, and 6.1
 
 
 @dataclass(frozen=True)

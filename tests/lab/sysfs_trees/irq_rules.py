@@ -29,7 +29,7 @@ class IrqTree(Tree):
     """`writes`: every mask that was taken, as (number, cpulist). `reads`: how often each file was read.
 
     `refuse`: number -> errno for masks that are well formed. `remapping` False is a host that moves an interrupt when it next
-    fires (`fire`). `managed_error` is EIO before kernel 6.9, when the file's mode did not show who is managed either.
+    fires (`fire`). `managed_error` EIO is an older kernel (6.1), whose files do not show by their mode either who is managed.
     """
 
     live = True  # type: ignore[assignment]  # as the running kernel's
