@@ -306,6 +306,38 @@ def test_moves_are_made_only_where_asked(moves, count_of_moves):
     assert bool(document["changes"]) is (moves == 1)
 
 
+def test_guests_that_share_cores_crosswise_are_sorted_out_where_two_may_move():
+    """Guests 1 and 2 have a core each, and guest 3 the other halves of both."""
+    one = {"numa": "1", "numa0": f"cpus=0,hostnodes=0,memory=1024,{BIND}"}
+    two = {"numa": "1", "numa0": f"cpus=0-1,hostnodes=0,memory=1024,{BIND}"}
+    guests = [
+        guest(1, 1, config={"affinity": "1", **one}),
+        guest(2, 1, config={"affinity": "2", **one}),
+        guest(3, 2, config={"affinity": "33,34", **two}),
+    ]
+    document = plan(guests, {**EVERYBODY, "repack": 2})
+    assert len(document["moves"]) == 2
+    assert (document["score"]["before"]["shared_core"], document["score"]["after"]["shared_core"]) == (2, 1)
+    assert document["score"]["after"]["orphan"] == 0
+
+
+def test_a_part_used_l3_domain_is_emptied_where_that_takes_few_moves():
+    cells = {"numa": "1", "numa0": f"cpus=0-1,hostnodes=0,memory=1024,{BIND}"}
+    guests = [guest(vmid, 2, config={"affinity": f"{vmid},{vmid + 32}", **cells}) for vmid in (1, 2, 4, 5)]
+    document = plan(guests, {**EVERYBODY, "repack": 2})
+    assert len(document["moves"]) == 2
+    assert (document["score"]["before"]["open_l3"], document["score"]["after"]["open_l3"]) == (2, 0)
+
+
+def test_spanning_guests_share_out_their_memory_so_that_all_others_stay_whole():
+    """Two guests need the memory of two NUMA nodes each, and another one nearly all CPUs of one."""
+    sizes = [(8, 32), (14, 14), (16, 128), (16, 128), (2, 16)]
+    guests = [guest(100 + i, vcpus, gib * 1024) for i, (vcpus, gib) in enumerate(sizes)]
+    document = plan(guests, hosts=[epyc_9354(memory_mib=84 * 1024)])
+    assert document["refused"] == []
+    assert document["score"]["after"]["numa"] == 0
+
+
 @examples(500, 10000)
 @given(sample_hosts.snapshots())
 def test_no_plan_breaks_a_promise(case):
