@@ -1,0 +1,353 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running guests of the lab host are given other CPUs and other memory, others are kept away, and all of it is undone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import random
+import tarfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
+from host_lab.programs import FOLDER, GUEST
+
+from .host import LabHost
+
+LONG = os.environ.get("COREPIN_LONG") == "1"
+PIN = f"python3 {FOLDER}/pin.py"
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+SERVICES = ("system.slice", "user.slice", "init.scope")
+Facts = t.Dict[str, t.Any]
+
+# Threads that come and go, in a process that is put into a guest's scope.
+CHURN = """
+import threading, time
+while True:
+    for thread in [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(8)]:
+        thread.start()
+    time.sleep(0.02)
+"""
+
+
+class Pinned:
+    """A lab host with the collection's utilities on it, and plans for its guests."""
+
+    def __init__(self, host: LabHost, fingerprint: str) -> None:
+        self.host, self.fingerprint = host, fingerprint
+
+    def plan(self, *placements: Facts, shared: str = "2-7", reserved: str = "0-1") -> Facts:
+        full = [
+            {"node": "pve1", "class": "dedicated", "numa_cells": [], "vcpu_pinning": True, "emulator": "shared", "reason": "", **entry}
+            for entry in placements
+        ]
+        unused = {"changes": [], "refused": [], "skipped": [], "moves": [], "warnings": [], "summary": {}, "score": {}, "tuning": {}}
+        pools = {"pve1": {"reserved": reserved, "shared": shared}}
+        head = {"schema": 1, "created_at": None, "cluster": "lab", "hosts": {"pve1": self.fingerprint}, "pools": pools}
+        return sealed({**head, **unused, "placements": full})
+
+    def write(self, name: str, document: t.Any) -> str:
+        self.host.write(f"/root/{name}.json", json.dumps(document))
+        return f"/root/{name}.json"
+
+    def pin(self, plan: t.Optional[Facts], **options: t.Any) -> Facts:
+        command = f"{PIN} once {self.write('plan', plan)} {self.write('options', options)}"
+        return t.cast(Facts, json.loads(self.host.run(command).stdout))
+
+    def absent(self) -> Facts:
+        return self.pin(None, state="absent")
+
+
+@pytest.fixture(scope="module")
+def fingerprint(common_host: LabHost) -> str:
+    """That of the host, which has the collection's utilities from now on."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for path in sorted(PLUGINS.glob("module_utils/_*/*.py")):
+            tar.add(path, f"plugins/{path.relative_to(PLUGINS)}")
+    text = base64.b64encode(archive.getvalue()).decode()
+    common_host.run(f"rm -rf {FOLDER}/corepin; mkdir -p {FOLDER}/corepin && base64 -d | tar -xz -C {FOLDER}/corepin", text=text)
+    return common_host.run(f"{PIN} fingerprint").stdout.strip()
+
+
+@pytest.fixture
+def pinned(lab_host: LabHost, fingerprint: str) -> t.Iterator[Pinned]:
+    pinned = Pinned(lab_host, fingerprint)
+    yield pinned
+    pinned.absent()
+
+
+def db(cpus: str, vmid: int = 100, **more: t.Any) -> Facts:
+    return {"vmid": vmid, "cpus": cpus, **more}
+
+
+def cell(vcpus: str, numa_node: int, memory_mib: int) -> Facts:
+    return {"cpus": vcpus, "hostnodes": str(numa_node), "memory_mib": memory_mib, "policy": "bind"}
+
+
+def memory(host: LabHost, pid: t.Optional[int]) -> t.Dict[int, int]:
+    """MiB by NUMA node of the mappings of a process that are no file's."""
+    found: t.Dict[int, int] = {}
+    for line in host.read(f"/proc/{pid}/numa_maps").splitlines():
+        for word in line.split() if " file=" not in line else []:
+            if word.startswith("N") and word[1].isdigit():
+                node, _equals, pages = word[1:].partition("=")
+                found[int(node)] = found.get(int(node), 0) + int(pages)
+    return {node: pages // 256 for node, pages in sorted(found.items())}
+
+
+# --- a guest under load ------------------------------------------------------------------------------------------------------
+
+
+def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
+    host = pinned.host
+    numa0 = "cpus=0-7,hostnodes=0,memory=256,policy=bind"
+    guest = host.start_guest(100, cores=8, memory=256, affinity="0-7", numa=1, numa0=numa0, busy=True)
+    _wait_for_memory(host, guest.pid, 0, 240)
+    plan = pinned.plan(db("8,12,9,13,10,14,11,15", numa_cells=[cell("0-7", 1, 256)]))
+    before = memory(host, guest.pid)
+    begin = time.monotonic()
+    done = pinned.pin(plan, memory_move=True)
+    seconds = time.monotonic() - begin
+    assert not done["failures"], done
+    moved = done["result"]["guests"][0]["memory"]
+    now = host.guest(100)
+    assert now.pid == guest.pid
+    assert [thread.cpus for thread in now.vcpus] == ["8", "12", "9", "13", "10", "14", "11", "15"]
+    assert {thread.cpus for thread in now.threads if thread not in now.vcpus} == {"8-15"}
+    assert now.scope_cpus == "8-15"
+    after = memory(host, guest.pid)
+    assert before[0] >= 240
+    assert after.get(0, 0) <= 4, (before, after)
+    assert after[1] >= before[0] - 8
+    assert moved["finished"]
+    assert moved["left"] == {}
+    assert host.read("/sys/fs/cgroup/qemu.slice/100.scope/cpuset.mems") == "1"
+    assert not pinned.pin(plan, memory_move=True)["result"]["changed"]
+
+    pinned.absent()
+    begin = time.monotonic()
+    host.run(f"migratepages {guest.pid} 1 0")
+    whole = time.monotonic() - begin
+    assert memory(host, guest.pid)[0] >= 200
+    with capsys.disabled():
+        print(
+            f"\n{moved['moved_mib']} MiB moved in {moved['seconds']:.1f} s and {moved['steps']} steps (the whole task: {seconds:.1f} s); "
+            f"migratepages: {whole:.1f} s"
+        )
+
+
+def _wait_for_memory(host: LabHost, pid: t.Optional[int], numa_node: int, mib: int) -> None:
+    """Until a busy guest has touched its memory."""
+    end = time.monotonic() + 120
+    while memory(host, pid).get(numa_node, 0) < mib:
+        assert time.monotonic() < end, memory(host, pid)
+        time.sleep(1)
+
+
+def test_cells_go_to_several_numa_nodes(pinned: Pinned) -> None:
+    host = pinned.host
+    cells = {f"numa{n}": f"cpus={n},hostnodes={n},memory=48,policy=bind" for n in (0, 1)}
+    guest = host.start_guest(100, cores=2, memory=96, numa=1, busy=True, **cells)
+    _wait_for_memory(host, guest.pid, 1, 44)
+    crossed = pinned.plan(db("8,0", numa_cells=[cell("0", 1, 48), cell("1", 0, 48)]))
+    done = pinned.pin(crossed, memory_move=True)
+    assert not done["failures"]
+    assert done["result"]["guests"][0]["memory"]["moved_mib"] >= 80
+    lines = host.read(f"/proc/{guest.pid}/numa_maps").splitlines()
+    for policy, node in (("bind:0", 1), ("bind:1", 0)):
+        line = next(line for line in lines if f" {policy} " in line)
+        assert [word.partition("=")[0] for word in line.split() if word[0] == "N" and word[1].isdigit()] == [f"N{node}"], line
+    assert not pinned.pin(crossed, memory_move=True)["result"]["changed"]
+
+
+@pytest.fixture
+def churning(pinned: Pinned) -> t.Iterator[Pinned]:
+    """With a guest in whose scope threads come and go."""
+    pinned.host.start_guest(100, cores=2, memory=64, affinity="2-5", busy=True)
+    scope = "/sys/fs/cgroup/qemu.slice/100.scope/cgroup.procs"
+    pinned.host.write("/root/churn.py", CHURN)
+    pinned.host.run(f"sh -c 'echo $$ >{scope}; exec setsid python3 /root/churn.py' </dev/null >/dev/null 2>&1 &")
+    yield pinned
+    pinned.host.run("pkill -f ^python3./root/churn.py", check=False)
+
+
+def test_to_and_fro_while_threads_come_and_go(churning: Pinned) -> None:
+    plans = [churning.write(name, churning.plan(db(cpus))) for name, cpus in (("a", "2,3"), ("b", "3,9"))]
+    times = 200 if LONG else 20
+    done = json.loads(churning.host.run(f"{PIN} alternate {' '.join(plans)} {times} 100", timeout=1800).stdout)
+    assert done == {"outside": 0, "failures": [], "descriptors": 0, "changed": times}
+
+
+def test_killed_at_any_moment_the_next_run_converges(pinned: Pinned) -> None:
+    host = pinned.host
+    host.start_guest(100, cores=2, memory=64, affinity="2-5", busy=True)
+    plans = [pinned.plan(db(cpus)) for cpus in ("2,3", "12,13")]
+    paths = [pinned.write(f"plan{number}", plan) for number, plan in enumerate(plans)]
+    begin = time.monotonic()
+    pinned.host.run(f"{PIN} once {paths[1]}")
+    whole = time.monotonic() - begin
+    chance = random.Random(20)
+    for number in range(50 if LONG else 5):
+        path, cpus = paths[number % 2], ("2-3", "12-13")[number % 2]
+        host.run(f"{PIN} once {path} >/dev/null & sleep {chance.uniform(0.2, whole):.3f}; kill -9 $!; wait", check=False)
+        done = json.loads(host.run(f"{PIN} once {path}").stdout)
+        assert not done["failures"]
+        assert not done["warnings"]
+        now = host.guest(100)
+        assert now.scope_cpus == cpus
+        assert [f"{vcpu.cpus}" for vcpu in now.vcpus] == (["2", "3"], ["12", "13"])[number % 2]
+    host.run(f"{PIN} once {paths[0]} >/dev/null & sleep {whole * 0.8:.3f}; kill -9 $!; wait", check=False)
+    pinned.absent()
+    assert {thread.cpus for thread in host.guest(100).threads} == {"2-7"}
+    assert not host.run("ls /var/lib/corepin/guest-pinning.json", check=False).stdout
+
+
+def test_a_converged_run_writes_nothing(pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
+    host = pinned.host
+    vmids = range(100, 120)
+    for vmid in vmids:
+        host.guests.configure(vmid, cores=1, memory=16)
+    host.run(f"for vmid in $(seq 100 119); do {GUEST} start $vmid & done; wait")
+    # 8 guests with a CPU each, 12 shared ones.
+    placements = [db(str(8 + n), 100 + n) for n in range(8)]
+    placements += [db("2-7", vmid, **{"class": "shared", "vcpu_pinning": False}) for vmid in range(108, 120)]
+    plan = pinned.plan(*placements)
+    assert not pinned.pin(plan)["failures"]
+    path = pinned.write("plan", plan)
+    calls = "sched_setaffinity,execve,openat,open,creat,write,rename,renameat,renameat2,unlink,unlinkat,mkdir,move_pages,migrate_pages"
+    host.run(f"strace -f -o /root/trace -e trace={calls} {PIN} once {path} >/dev/null", timeout=600)
+    trace = host.read("/root/trace").splitlines()
+    writes = [line for line in trace if _writes(line)]
+    assert writes == []
+    assert sum("execve(" in line for line in trace) == 1
+    cost = json.loads(host.run(f"{PIN} cost {path}", timeout=600).stdout)
+    with capsys.disabled():
+        print(f"\na converged run for {len(vmids)} guests takes {cost['seconds']:.2f} s of CPU, {cost['multiple']:.1f} x python3 -c pass")
+
+
+def _writes(line: str) -> bool:
+    if "open" in line.split("(")[0]:
+        return any(flag in line for flag in ("O_WRONLY", "O_RDWR", "O_CREAT"))
+    if " write(" in line:
+        return " write(1," not in line
+    return "execve(" not in line and any(
+        f" {call}" in line for call in ("sched_seta", "rename", "unlink", "mkdir", "move_p", "migrate_p", "creat")
+    )
+
+
+# --- all kinds of threads and guests --------------------------------------------------------------------------------------------
+
+
+def test_iothread_vhost_helper_busy_socket_and_a_stopped_guest(pinned: Pinned) -> None:
+    host = pinned.host
+    io = {"scsihw": "virtio-scsi-single", "scsi0": "local-lvm:vm-100-disk-0,iothread=1,size=8G", "net0": "virtio,bridge=vmbr0"}
+    host.start_guest(100, cores=2, memory=64, helper=True, **io)
+    host.start_guest(101, cores=2, memory=64)
+    host.guests.configure(102, cores=1, memory=64)
+    host.run(f"{GUEST} hold 101 40 >/dev/null 2>&1 &")
+    plan = pinned.plan(db("8,9", emulator="reserved"), db("10,11", 101), db("12", 102))
+    done = pinned.pin(plan)
+    assert not done["failures"], done
+    now = host.guest(100)
+    assert [vcpu.cpus for vcpu in now.vcpus] == ["8", "9"]
+    assert [thread.cpus for thread in now.named("vhost-")] == ["8-9"]
+    assert [thread.cpus for thread in now.helpers] == ["0-1"]
+    assert now.scope_cpus == "0-1,8-9"
+    roles = done["result"]["guests"][0]["after"]["threads"]
+    assert roles == {"vcpu": ["8", "9"], "emulator": ["0-1"], "iothread": ["8-9"], "vhost": ["8-9"], "helper": ["0-1"]}
+    assert [vcpu.cpus for vcpu in host.guest(101).vcpus] == ["10", "11"]
+    assert [row["reason"] for row in done["result"]["guests"]] == [None, None, "it does not run here"]
+
+
+def test_a_guest_that_is_started_anew(pinned: Pinned) -> None:
+    host = pinned.host
+    host.start_guest(100, cores=2, memory=64, affinity="2-3")
+    assert pinned.pin(pinned.plan(db("8,9")))["result"]["changed"]
+    host.stop_guest(100)
+    # The scope of the next start has no cpuset: an affinity outside the earlier CPUs works.
+    again = host.start_guest(100, cores=2, memory=64, affinity="4-5")
+    assert again.scope_cpus is None
+    assert not pinned.absent()["result"]["changed"]
+    assert {thread.cpus for thread in host.guest(100).threads} == {"4-5"}
+
+
+def test_a_cpuset_partition_of_somebody_else(pinned: Pinned) -> None:
+    host = pinned.host
+    host.start_guest(100, cores=2, memory=64, affinity="2-5")
+    others = f"cd /sys/fs/cgroup; for unit in {' '.join(SERVICES)}; do [ ! -f $unit/cpuset.cpus ] || echo %s >$unit/cpuset.cpus; done"
+    # A partition's CPUs must not be in the cpuset of another cgroup, where housekeeping leaves all.
+    host.run(others % "0-8,10-15")
+    host.run("mkdir /sys/fs/cgroup/rt && cd /sys/fs/cgroup/rt && echo +cpuset >../cgroup.subtree_control && echo 9 >cpuset.cpus")
+    try:
+        host.run("echo isolated >/sys/fs/cgroup/rt/cpuset.cpus.partition")
+        assert host.read("/sys/fs/cgroup/rt/cpuset.cpus.partition") == "isolated"
+        before = host.guest(100)
+        done = pinned.pin(pinned.plan(db("8,9")))
+        assert done["failures"] == [
+            "CPUs 9 cannot be given to guest 100, because the cpuset partition rt of somebody else has them; release them, or plan again."
+        ]
+        assert host.guest(100) == before
+    finally:
+        host.run("echo member >/sys/fs/cgroup/rt/cpuset.cpus.partition; rmdir /sys/fs/cgroup/rt")
+        host.run(others % "0-15")
+    assert not pinned.pin(pinned.plan(db("8,9")))["failures"]
+
+
+@pytest.mark.long
+def test_cpus_that_are_isolated_at_boot(pinned: Pinned) -> None:
+    host = pinned.host
+    host.reboot(append="isolcpus=12-15")
+    try:
+        host.start_guest(100, cores=2, memory=64, affinity="2-5", busy=True)
+        done = pinned.pin(pinned.plan(db("12,13", emulator="reserved")))
+        assert not done["failures"]
+        assert not done["warnings"]
+        assert [vcpu.cpus for vcpu in host.guest(100).vcpus] == ["12", "13"]
+        crowd = pinned.pin(pinned.plan(db("12,13", vcpu_pinning=False)))
+        assert ["isolated CPUs 12-13" in warning for warning in crowd["warnings"]] == [True]
+    finally:
+        host.reboot(append="")
+
+
+# --- keeping others away -----------------------------------------------------------------------------------------------------
+
+
+def test_shared_guests_containers_and_services_are_kept_away_and_let_go(pinned: Pinned) -> None:
+    host = pinned.host
+    host.start_guest(100, cores=2, memory=64, affinity="2-5")
+    host.start_guest(101, cores=1, memory=64)
+    host.write("/etc/pve/nodes/pve1/lxc/103.conf", "arch: amd64\ncores: 2\n")
+    cgroup = "/sys/fs/cgroup/lxc/103"
+    host.run(f"mkdir -p {cgroup}; cd /sys/fs/cgroup; for above in . lxc; do echo +cpuset >$above/cgroup.subtree_control; done")
+    host.run(f"sh -c 'echo $$ >{cgroup}/cgroup.procs; exec sleep 600' </dev/null >/dev/null 2>&1 &")
+    shared = {"class": "shared", "vcpu_pinning": False}
+    plan = pinned.plan(db("8,9"), db("2-7", 101, **shared), db("2-7", 103, **shared))
+    try:
+        expected = host.ansible("corepin.proxmox.guest_pinning", check=True, diff=True, plan=plan, housekeeping=True)
+        assert {thread.cpus for thread in host.guest(101).threads} == {"0-15"}
+        done = host.ansible("corepin.proxmox.guest_pinning", diff=True, plan=plan, housekeeping=True)
+        assert done.outcome == "ok", done.result
+        assert {**done.result, "invocation": None} == {**expected.result, "invocation": None}
+        assert {thread.cpus for thread in host.guest(101).threads} == {"2-7"}
+        assert host.read(f"{cgroup}/cpuset.cpus.effective") == "2-7"
+        assert host.read("/etc/pve/lxc/103.conf").endswith("lxc.cgroup2.cpuset.cpus: 2-7")
+        assert [host.read(f"/sys/fs/cgroup/{unit}/cpuset.cpus.effective") for unit in SERVICES] == ["0-1"] * 3
+        assert not host.ansible("corepin.proxmox.guest_pinning", plan=plan, housekeeping=True).result["changed"]
+        assert pinned.pin(plan)["result"]["changed"]
+        assert [host.read(f"/sys/fs/cgroup/{unit}/cpuset.cpus.effective") for unit in SERVICES] == ["0-15"] * 3
+        pinned.absent()
+        assert {thread.cpus for thread in host.guest(100).threads} == {"2-7"}
+        assert host.read("/etc/pve/lxc/103.conf") == "arch: amd64\ncores: 2"
+        assert host.read(f"{cgroup}/cpuset.cpus") == "2-7"
+    finally:
+        host.run(
+            f"kill $(cat {cgroup}/cgroup.procs); sleep 0.5; rmdir {cgroup} /sys/fs/cgroup/lxc; rm -f /etc/pve/lxc/103.conf", check=False
+        )
