@@ -31,6 +31,7 @@ OTHER_VARIABLES = (
     "canary",
     "shutdown_timeout",
     "start_timeout",
+    "memory_timeout",
     "results",
     "apply_stats",
     "tune",
