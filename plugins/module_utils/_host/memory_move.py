@@ -120,6 +120,7 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
     mappings = read_mappings(tree, pid)
     moved = Moved(before=all_memory(mappings))
     homes = {start: home for start, _end, home in ranges}
+    lost = to_move = astray(mappings, ranges)
     for _pass in range(PASSES):
         for mapping in mappings:
             home = homes.get(mapping.start, -1)
@@ -130,23 +131,24 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
         lost = astray(mappings, ranges)
         if not moved.finished or sum(lost.values()) <= IGNORED:
             break
-    moved.moved_mib //= _MIB
+    moved.moved_mib = max(0, sum(to_move.values()) - sum(lost.values())) // _MIB
     moved.after, moved.left_mib = all_memory(mappings), in_mib(lost) if sum(lost.values()) > IGNORED else {}
     moved.seconds = round(time.monotonic() - begin, 3)
     return moved
 
 
 def _move_mapping(hands: Hands, pid: int, mapping: Mapping, home: int, moved: Moved, deadline: float) -> bool:
-    """One mapping, STEP bytes at a time; False where time is up. Counts bytes into `moved.moved_mib`."""
+    """One mapping, STEP bytes at a time; False where time is up."""
     targets = list(cpus_of(home))
+    most = 2 * sum(mapping.astray(home).values()) >= sum(mapping.pages.values()) * mapping.page
     for first in range(mapping.start, mapping.end, max(STEP, mapping.page)):
         if time.monotonic() > deadline:
             return False
-        addresses = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
-        there = hands.pages(pid, addresses)
-        lost = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
-        if lost:
-            now = hands.pages(pid, lost, list(itertools.islice(itertools.cycle(targets), len(lost))))
-            moved.moved_mib += mapping.page * sum(1 for numa_node in now if numa_node >= 0 and home >> numa_node & 1)
+        addresses: t.Sequence[int] = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
+        if not (most and len(targets) == 1):  # else it is quicker to name them all: pages that are there already stay
+            there = hands.pages(pid, addresses)
+            addresses = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
+        if addresses:
+            hands.pages(pid, addresses, list(itertools.islice(itertools.cycle(targets), len(addresses))))
             moved.steps += 1
     return True
