@@ -53,6 +53,10 @@ class Arrangement:
         self.fixed: t.Set[int] = set()
         self.trials = 0
 
+    def gathers(self, vmid: int) -> bool:
+        """Whether the guest is the better placed the fewer NUMA nodes it spans."""
+        return self.seats[vmid].demand.numa != "spread"
+
     def add(self, seat: Seat, choice: Choice) -> None:
         """Enter a guest that already has its place."""
         self.seats[seat.vmid] = seat

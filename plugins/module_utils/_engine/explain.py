@@ -18,12 +18,14 @@ from .repack import Move, Step
 from .topology import Host
 
 
-def chosen(host: Host, choice: Choice, why_not_before: t.Optional[str] = None) -> str:
-    """Why a new placement lies where it does, and why the guest does not stay where it was."""
+def chosen(host: Host, choice: Choice, why_not_before: t.Optional[str] = None, spread: bool = False) -> str:
+    """Why a new placement lies where it does, and why the guest does not stay where it was. `spread`: over NUMA nodes, as asked."""
     where = _where(host, choice.mask)
     memory = set(choice.memory) - {numa_node.id for numa_node in host.numa_nodes_of(choice.mask)}
     if memory:
         reason = f"{where}; memory also on NUMA node {_ids(sorted(memory))}, because none with enough CPUs has enough of it."
+    elif len(choice.shares) > 1 and spread:
+        reason = f"{where}, spread over NUMA nodes as its rule asks."
     elif len(choice.shares) > 1:
         reason = f"{where}, the fewest NUMA nodes that hold its CPUs and memory."
     else:

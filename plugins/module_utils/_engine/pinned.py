@@ -168,7 +168,10 @@ def _repack(board: Board, arrangements: t.Mapping[str, Arrangement]) -> None:
         return
     left = SUGGESTIONS if asked == "suggest" else int(asked)
     starts = {name: arrangement.state() for name, arrangement in arrangements.items()}
-    found = {name: list(best_steps(arrangement, arrangement.fixed, left)) for name, arrangement in arrangements.items()}
+    found = {
+        name: list(best_steps(arrangement, set(filter(arrangement.gathers, arrangement.fixed)), left))
+        for name, arrangement in arrangements.items()
+    }
     taken: t.Dict[str, Step] = {}
     while any(found.values()):
         name = max((host for host, steps in found.items() if steps), key=lambda host: (found[host][0].gain, host))
@@ -216,7 +219,7 @@ def _seat(board: Board, guest: Guest, rule: Rule, arrangement: Arrangement) -> N
             _give_up(board, guest, e)
             return
         why = board.unsettled.get(guest.vmid) if guest.next_config.get("affinity") else None
-        cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why), False
+        cpus, reason, kept = choice.cpus, explain.chosen(ledger.host, choice, why, rule.numa == "spread"), False
     try:
         wanted = {**pinned_keys(cpus, cells, guest, rule.hugepages), **thread_keys(guest, rule.expose_threads, ledger.host, cpus, cells)}
     except PlacementError as e:

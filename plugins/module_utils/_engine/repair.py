@@ -27,12 +27,15 @@ EXCHANGE_SIZES = ((1, 1), (1, 0), (0, 1), (2, 1), (1, 2), (2, 2), (2, 0), (0, 2)
 
 
 def arrange(arrangement: Arrangement, trials: int) -> None:
-    """Give every seat without a choice its place, as good as `trials` (guests placed on probation) allow."""
+    """Give every seat without a choice its place, as good as `trials` (guests placed on probation) allow.
+
+    Guests that are to be spread over NUMA nodes stay where they were put first: exchanges would gather them.
+    """
     waiting = [vmid for vmid in sorted(arrangement.seats) if vmid not in arrangement.choices]
     if not waiting:
         return
     _best_order(arrangement, waiting)
-    _Search(arrangement, waiting, trials).run()
+    _Search(arrangement, [vmid for vmid in waiting if arrangement.gathers(vmid)], trials).run()
 
 
 def _orders(arrangement: Arrangement) -> t.Tuple[Order, ...]:

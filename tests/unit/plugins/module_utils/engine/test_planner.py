@@ -79,6 +79,17 @@ def test_twenty_four_vcpus_in_two_cells_with_an_exact_sum():
     assert placement_of(document, 100)["numa_cells"][1] == {"cpus": "16-23", "hostnodes": "1", "memory_mib": 16384, "policy": "bind"}
 
 
+def test_a_guest_to_be_spread_takes_as_many_numa_nodes_as_share_it_evenly():
+    policy = {"rules": [{"match": {"vmids": 100}, "numa": "spread"}, {"match": {}}], "repack": 3}
+    guests = [guest(100, 8, 8192), guest(101, 4)]
+    document = plan(guests, policy)
+    assert [cell["hostnodes"] for cell in placement_of(document, 100)["numa_cells"]] == ["0", "1", "2", "3"]
+    assert placement_of(document, 100)["reason"].endswith("spread over NUMA nodes as its rule asks.")
+    assert len(placement_of(document, 101)["numa_cells"]) == 1
+    again = plan(stored(document, guests), policy)
+    assert again["changes"] == again["moves"] == []
+
+
 def test_a_numa_node_with_two_cpus_left_is_passed_over_whole():
     unmanaged = guest(1, 14, affinity="1-7,33-39")
     document = plan([unmanaged, guest(100, 4)], {"rules": [{"match": {"vmids": 100}}]})
