@@ -127,12 +127,24 @@ def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where
         raise SettingError(
             f"{where} have no energy preference, which only active modes of intel_pstate and amd-pstate have; leave epp out."
         )
-    if epp not in policy.epps and not epp.isdigit():
-        raise SettingError(f"{where} do not offer the energy preference {epp!r}; they offer {_listed(policy.epps)}.")
+    offered = _offered_epps(policy, governor)
+    if epp not in offered and not epp.isdigit():
+        raise SettingError(f"{where} do not offer the energy preference {epp!r}; they offer {_listed(offered)}.")
     if governor == PERFORMANCE and epp != PERFORMANCE:
         raise SettingError(
             f"{where} keep the preference performance under the governor performance; leave epp {epp!r} out, or set another governor."
         )
+
+
+def _offered_epps(policy: CpufreqPolicy, governor: t.Optional[str]) -> t.Tuple[str, ...]:
+    """The preferences under `governor`.
+
+    Under the governor performance amd-pstate shows only the one that holds then (amd-pstate.c,
+    show_energy_performance_available_preferences); under another one it has those that both drivers know.
+    """
+    epps = policy.epps or ()
+    hidden = policy.setting.governor == PERFORMANCE != governor and epps == (PERFORMANCE,)
+    return _EPPS if hidden else epps
 
 
 def _check_range(tree: Tree, policy: CpufreqPolicy, wanted: Setting, where: str) -> None:
@@ -152,5 +164,6 @@ def only_offered(policy: CpufreqPolicy, kept: Setting) -> Setting:
     """What of earlier values can be put back under the driver of today; a preference goes with its governor."""
     governor = kept.governor if kept.governor in policy.governors else None
     held = (governor or policy.setting.governor) == PERFORMANCE
-    epp = kept.epp if policy.epps is not None and (kept.epp in policy.epps or (kept.epp or "").isdigit()) else None
+    offered = _offered_epps(policy, governor or policy.setting.governor)
+    epp = kept.epp if policy.epps is not None and (kept.epp in offered or (kept.epp or "").isdigit()) else None
     return replace(kept, governor=governor, epp=None if held and epp != PERFORMANCE else epp)

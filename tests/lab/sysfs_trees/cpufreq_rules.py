@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
 
+EPPS = ("default", "performance", "balance_performance", "balance_power", "power")
 FIRMWARE_EPP = "balance_performance"  # what `default` stands for here
 STEP_KHZ = 1000  # the drivers' frequencies are whole steps
 
@@ -51,6 +52,13 @@ class RuledTree(Tree):
         self._put(folder, "scaling_governor", text)
         if text == "performance" and self.exists(f"{folder}/energy_performance_preference"):
             self._put(folder, "energy_performance_preference", "performance")
+        self._show_preferences(folder)
+
+    def _show_preferences(self, folder: str) -> None:
+        """Under the governor performance amd-pstate shows only that preference, intel_pstate always all."""
+        if self.word(f"{folder}/scaling_driver") == "amd-pstate-epp":
+            held = self.word(f"{folder}/scaling_governor") == "performance"
+            self._put(folder, "energy_performance_available_preferences", "performance" if held else " ".join(EPPS))
 
     def _epp(self, folder: str, text: str) -> None:
         if text not in (self.words(f"{folder}/energy_performance_available_preferences") or ()):

@@ -76,6 +76,17 @@ def test_absent_restores_preference_and_governor(host, model):
     assert not machine.set(state="absent")["changed"]
 
 
+@pytest.mark.parametrize("model", ACTIVE)
+def test_preferences_that_the_governor_performance_hides(host, model):
+    machine = host(model)
+    machine.set(**busy("0", governor="performance"))
+    assert machine.set(**busy("0", governor="powersave", epp="balance_power"))["changed"]
+    assert machine.values(0)[:2] == ("powersave", "balance_power")
+    machine.set(**busy("0", governor="performance"))
+    with pytest.raises(SettingError, match=r"do not offer the energy preference 'fast'; they offer .*balance_power"):
+        machine.set(**busy("0", governor="powersave", epp="fast"))
+
+
 def test_a_cpu_that_leaves_the_set_gets_back_what_it_had(host):
     machine = host("epyc-9354-nps4")
     machine.set(**busy("0-3", governor="performance"))
