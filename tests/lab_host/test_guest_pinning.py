@@ -81,8 +81,8 @@ def fingerprint(common_host: LabHost) -> str:
 def pinned(lab_host: LabHost, fingerprint: str) -> t.Iterator[Pinned]:
     pinned = Pinned(lab_host, fingerprint)
     yield pinned
-    lab_host.run("kill -CONT $(cat /run/qemu-server/*.pid)", check=False)
     pinned.absent()
+    lab_host.run("kill -CONT $(cat /run/qemu-server/*.pid)", check=False)
 
 
 def db(cpus: str, vmid: int = 100, **more: t.Any) -> Facts:
@@ -139,6 +139,7 @@ def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, capsys: pytest.Captu
     begin = time.monotonic()
     host.run(f"migratepages {guest.pid} 1 0")
     whole = time.monotonic() - begin
+    host.run(f"kill -STOP {guest.pid}")
     assert memory(host, guest.pid)[0] >= 200
     with capsys.disabled():
         print(

@@ -28,6 +28,7 @@ from .pinning_text import lines_of
 from .runtime import Running, read_running
 from .scope import read_scope, scope_of_vm
 from .sysfs import read_host
+from .threads import Company, read_company
 
 Row = t.Dict[str, t.Any]
 Result = t.Dict[str, t.Any]
@@ -95,6 +96,7 @@ class Run:
     containers: t.List[t.Tuple[Row, ContainerJob]] = field(default_factory=list)
     services: t.Dict[str, int] = field(default_factory=dict)
     known: t.Set[int] = field(default_factory=set)
+    company: Company = field(default_factory=lambda: Company({}, {}))
 
     # --- looking --------------------------------------------------------------------------------------------------------
 
@@ -173,6 +175,8 @@ class Run:
         if self.kept != on_disk:
             self.kept.write(self.tree)
             on_disk = self.kept.copy()
+        if any(job.work or memory for _row, job, memory in self.vms):
+            self.company = read_company(self.tree)
         deadline = time.monotonic() + self.wishes.memory_timeout_s
         for row, job in self.containers:
             self._act_on_container(row, job)
@@ -205,7 +209,7 @@ class Run:
     def _act_on_vm(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
         guest, known = job.guest, job.guest.vmid in self.known
         try:
-            if job.work and not carry_out(self.tree, self.hands, job):
+            if job.work and not carry_out(self.tree, self.hands, job, self.company):
                 row.update(skipped=True, reason="it stopped meanwhile")
                 return
             if memory:
@@ -226,7 +230,7 @@ class Run:
         try:
             moved = carry_out_memory(self.tree, self.hands, job.guest, memory, deadline)
         except SettingError:
-            put_back(self.tree, self.hands, job)
+            put_back(self.tree, self.hands, job, self.company)
             raise
         row["memory"] = _memory_row(memory, moved)
         entry = self.kept.of(job.guest)

@@ -24,7 +24,7 @@ from .pinning import Target, Work, check_available, threads_to_set, work_for
 from .qmp import QmpThreads
 from .runtime import Running, start_of
 from .scope import CGROUP, cgroup_of, processes_in, read_scope, scope_of_vm
-from .threads import Company, Thread, qemu_threads, read_company, threads_beside
+from .threads import Company, Thread, qemu_threads, threads_beside
 
 _PASSES = 20
 _PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
@@ -87,8 +87,8 @@ def still_runs(tree: Tree, guest: Running) -> bool:
     return guest.pid is not None and start_of(tree, guest.pid) == guest.started
 
 
-def carry_out(tree: Tree, hands: Hands, job: VmJob) -> bool:
-    """Do the work of a job and read it back; False where the guest stopped meanwhile.
+def carry_out(tree: Tree, hands: Hands, job: VmJob, company: Company) -> bool:
+    """Do the work of a job and read it back; False where the guest stopped meanwhile. `company` as the host was read.
 
     Raises SettingError with everything as it was before.
     """
@@ -96,11 +96,11 @@ def carry_out(tree: Tree, hands: Hands, job: VmJob) -> bool:
         if job.work.scope is not None:
             hands.set_property(job.unit, "AllowedCPUs", format_cpulist(job.work.scope))
             _check_scope(tree, job)
-        _settle_threads(tree, hands, job)
+        _settle_threads(tree, hands, job, company)
     except SettingError as e:
         if not still_runs(tree, job.guest):
             return False
-        put_back(tree, hands, job)
+        put_back(tree, hands, job, company)
         raise SettingError(f"{e} Guest {job.guest.vmid} was put back as it was.") from None
     return still_runs(tree, job.guest)
 
@@ -124,14 +124,13 @@ def _check_scope(tree: Tree, job: VmJob) -> None:
     )
 
 
-def _settle_threads(tree: Tree, hands: Hands, job: VmJob) -> None:
+def _settle_threads(tree: Tree, hands: Hands, job: VmJob, company: Company) -> None:
     """Set every thread's mask until a pass over all of them finds nothing to do. Raises SettingError."""
     todo = job.work.threads if job.work.scope is None else ()
-    company = read_company(tree) if job.work else None
     for _pass in range(_PASSES):
         for thread, mask in todo:
             hands.set_mask(thread, mask)
-        todo = threads_to_set(job.target, threads_now(tree, job.guest, company), job.rooms) if company else ()
+        todo = threads_to_set(job.target, threads_now(tree, job.guest, company), job.rooms)
         if not todo:
             return
     thread, mask = todo[0]
@@ -155,7 +154,7 @@ def threads_now(tree: Tree, guest: Running, company: Company) -> t.List[Thread]:
     return qemu_threads(tree, guest.pid, told) + threads_beside(tree, guest.vmid, guest.pid, in_scope, company)
 
 
-def put_back(tree: Tree, hands: Hands, job: VmJob) -> None:
+def put_back(tree: Tree, hands: Hands, job: VmJob, company: Company) -> None:
     """As well as possible: the scope's cpuset (all that it had, where nobody had asked for one), then each thread's mask."""
     scope = job.guest.scope
     now = read_scope(tree, scope_of_vm(job.guest.vmid))
@@ -165,7 +164,7 @@ def put_back(tree: Tree, hands: Hands, job: VmJob) -> None:
             hands.set_property(job.unit, "AllowedCPUs", format_cpulist(before))
             _wait_for(tree, job, before)
     masks = {thread.tid: thread.cpus for thread in job.guest.threads}
-    for thread in threads_now(tree, job.guest, read_company(tree)):
+    for thread in threads_now(tree, job.guest, company):
         cpus = masks.get(thread.tid, masks.get(thread.pid, thread.cpus))
         if thread.cpus != cpus:
             with contextlib.suppress(SettingError):
