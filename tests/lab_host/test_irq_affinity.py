@@ -1,0 +1,146 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module irq_affinity on a real kernel: virtual functions that vfio holds, interrupts that refuse to move, irqbalance."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.plugin_utils._cluster_nics import cluster_nics
+from host_lab.machines import MANAGEMENT_NIC, NVME
+from host_lab.programs import VECTORS
+
+from .host import LabHost
+
+MODULE = "corepin.proxmox.irq_affinity"
+Masks = t.Dict[int, t.Tuple[str, str]]
+
+
+def masks(lab_host: LabHost) -> Masks:
+    """Every interrupt of the machine: CPUs that it may go to, CPUs that it goes to."""
+    script = (
+        "cd /proc/irq; for irq in [0-9]*; do echo $irq,$(cat $irq/smp_affinity_list | tr , +),$(cat $irq/effective_affinity_list); done"
+    )
+    fields = [line.split(",") for line in lab_host.run(script).stdout.split()]
+    return {int(irq): (allowed.replace("+", ","), effective) for irq, allowed, effective in fields}
+
+
+def msi(lab_host: LabHost, address: str) -> t.List[int]:
+    return sorted(int(number) for number in lab_host.run(f"ls /sys/bus/pci/devices/{address}/msi_irqs").stdout.split())
+
+
+def changed(lab_host: LabHost, *, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
+    done = lab_host.ansible(MODULE, check=check, **options)
+    assert done.outcome == "ok", done.result
+    return done.result
+
+
+@pytest.fixture(autouse=True)
+def restored(lab_host: LabHost) -> t.Iterator[None]:
+    """Also where a test failed half way."""
+    yield
+    if lab_host.run("test -e /var/lib/corepin/irq-affinity.json", check=False).returncode == 0:
+        changed(lab_host, state="absent")
+
+
+def test_vectors_come_are_placed_go_and_come_back_under_other_numbers(lab_host: LabHost) -> None:
+    first, second = lab_host.sriov.create(2)
+    before = masks(lab_host)
+    options = {"devices": [{"pci": first, "cpus": "9,8"}]}
+
+    # The guest's driver starts while the module waits.
+    lab_host.run(f"systemd-run --quiet --on-active=5 --unit=late --timer-property=AccuracySec=1s {VECTORS} {first} 3 600")
+    try:
+        placed = changed(lab_host, wait_seconds=60, **options)
+        held = lab_host.sriov.interrupts(first)
+        assert placed["changed"]
+        assert [(entry["index"], entry["irq"]) for entry in placed["interrupts"]] == sorted(held.items())
+        assert [masks(lab_host)[held[index]][1] for index in range(3)] == ["9", "8", "9"]
+    finally:
+        lab_host.run("systemctl stop late.timer late.service", check=False)
+
+    gone = changed(lab_host, **options)
+    assert (gone["changed"], gone["without_interrupts"]) == (False, [first])
+    assert masks(lab_host) == before
+
+    with lab_host.sriov.vectors(second, 1) as between, lab_host.sriov.vectors(first, 3) as again:
+        assert again != held
+        others = masks(lab_host)
+        checked = changed(lab_host, check=True, **options)
+        assert masks(lab_host) == others
+        done = changed(lab_host, **options)
+        assert done["changed"]
+        assert done["interrupts"] == checked["interrupts"]
+        now = masks(lab_host)
+        assert [now[again[index]][1] for index in range(3)] == ["9", "8", "9"]
+        assert not changed(lab_host, **options)["changed"]
+        # Nothing else has moved: not the other function's interrupt, not the management NIC's.
+        assert {irq: mask for irq, mask in now.items() if irq not in again.values()} == {
+            irq: mask for irq, mask in others.items() if irq not in again.values()
+        }
+        assert between[0] in now
+
+        assert changed(lab_host, state="absent")["changed"]
+        assert {irq: mask[0] for irq, mask in masks(lab_host).items()} == {irq: mask[0] for irq, mask in others.items()}
+    assert masks(lab_host) == before
+
+
+def test_dedicated_cpus_are_left_to_their_guest(lab_host: LabHost) -> None:
+    before = masks(lab_host)
+    management = msi(lab_host, MANAGEMENT_NIC.address)
+    [first] = lab_host.sriov.create(1)
+    with lab_host.sriov.vectors(first, 2) as held:
+        options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15"}
+        done = changed(lab_host, **options)
+        assert done["changed"]
+        stayed = {entry["irq"]: entry["state"] for entry in done["interrupts"] if entry["state"] != "set"}
+        now = masks(lab_host)
+        for irq, (_allowed, effective) in now.items():
+            if effective and int(effective) >= 8 and irq not in held.values():
+                assert stayed[irq] == ("protected" if irq in management else "kernel-managed")
+        assert {now[irq][1] for irq in held.values()} == {"12", "13"}
+        # The queues of the disk that are at home there; the first vector is no queue.
+        assert set(stayed) & set(msi(lab_host, NVME.address)[1:])
+        assert [now[irq] for irq in management] == [before[irq] for irq in management]
+        assert not changed(lab_host, **options)["changed"]
+        assert changed(lab_host, state="absent")["changed"]
+    after = masks(lab_host)
+    assert {irq: after[irq][0] for irq in before} == {irq: mask[0] for irq, mask in before.items()}
+    assert [after[irq] for irq in management] == [before[irq] for irq in management]
+
+
+def test_the_management_nic_is_refused(lab_host: LabHost) -> None:
+    before = masks(lab_host)
+    facts = lab_host.ansible("corepin.proxmox.host_topology_facts").result["ansible_facts"]["corepin_host"]
+    assert facts["cluster_networks"] == []
+    [nic] = cluster_nics(facts, ["10.0.2.16"])
+    for device, protection in (({"pci": MANAGEMENT_NIC.address}, {}), ({"nic": "vmbr0"}, {"protected": [nic]})):
+        failed = lab_host.ansible(MODULE, devices=[{**device, "cpus": "3"}], **protection)
+        assert failed.outcome == "failed"
+        assert "allow_protected" in failed.result["msg"]
+    assert masks(lab_host) == before
+
+
+def test_a_running_irqbalance_leaves_them_where_they_are(lab_host: LabHost) -> None:
+    [first] = lab_host.sriov.create(1)
+    lab_host.run("systemctl unmask irqbalance && systemctl start irqbalance")
+    try:
+        lab_host.run("until ls /run/irqbalance/*.sock; do sleep 0.5; done", timeout=60)
+        with lab_host.sriov.vectors(first, 2) as held:
+            options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15", "protected": []}
+            told = changed(lab_host, **options)["irqbalance"]
+            assert (told["before"], told["settings"]) == ({"irqs": [], "cpus": ""}, [])
+            assert told["after"] == {"irqs": sorted(held.values()), "cpus": "8-15"}
+            # Two of its rounds: the first one looks at the machine anew.
+            lab_host.run("sleep 25")
+            now = masks(lab_host)
+            assert [now[held[index]] for index in range(2)] == [("12", "12"), ("13", "13")]
+            assert all(int(now[irq][1]) < 8 for irq in msi(lab_host, MANAGEMENT_NIC.address))
+            again = changed(lab_host, **options)
+            assert not again["changed"]
+            assert again["irqbalance"]["before"] == told["after"]
+            assert changed(lab_host, state="absent")["irqbalance"]["after"] == {"irqs": [], "cpus": ""}
+    finally:
+        lab_host.run("systemctl stop irqbalance; systemctl mask irqbalance")
