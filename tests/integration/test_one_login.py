@@ -151,6 +151,7 @@ def test_a_converged_apply_takes_one_login_one_read_per_guest_and_no_write(make_
     assert len(requests) <= number + 5
 
 
+@pytest.mark.long
 def test_no_secret_gets_out_where_something_fails(world: World) -> None:
     world.lab.cluster.access.users["root@pam"].password = PASSWORD
     world.lab.cluster.unauthorized_delay = 0

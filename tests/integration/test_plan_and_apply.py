@@ -9,6 +9,7 @@ import json
 import tempfile
 import typing as t
 
+import pytest
 from pve_lab.door import Door
 
 from .cluster_world import CPU_TOKEN, RIGHT_SETS, World
@@ -108,6 +109,7 @@ def test_the_same_on_the_hosts_without_any_login(world: World) -> None:
         assert door.violations == []
 
 
+@pytest.mark.long
 def test_the_plan_file_lies_where_it_is_told(world: World) -> None:
     plan = world.run("plan", corepin_plan_file="plans/today/plan.json")
     assert plan.ok, plan.output
@@ -163,6 +165,7 @@ def test_limit_applies_the_part_of_the_hosts_that_it_names(world: World) -> None
     assert len(world.lab.writes) == 3
 
 
+@pytest.mark.long
 def test_hosts_may_have_other_names_and_credentials_come_from_the_environment(world: World) -> None:
     login = {
         "PROXMOX_HOST": world.lab.host,

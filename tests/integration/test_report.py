@@ -74,6 +74,7 @@ def test_a_running_cluster_is_drawn_with_its_plan_and_left_alone(world: World) -
     assert "The plan changes nothing." in shown(third)[0]
 
 
+@pytest.mark.long
 def test_a_saved_snapshot_is_drawn_without_asking_any_host(saved: t.Callable[..., Run], controller: Controller) -> None:
     look = saved("--check")
     assert look.ok, look.output

@@ -9,6 +9,7 @@ import json
 import tempfile
 import typing as t
 
+import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan import sealed
 from pve_lab.door import Door
 
@@ -64,6 +65,7 @@ def test_a_plan_that_is_too_old_or_for_other_hosts_is_refused_and_an_applied_one
     assert world.texts() == before
 
 
+@pytest.mark.long
 def test_on_the_hosts_a_conflict_of_one_refuses_all_and_a_stop_is_named(world: World) -> None:
     with tempfile.TemporaryDirectory(prefix="door-") as folder, Door(world.lab, folder) as door:
         world.work_on_the_hosts(door)
