@@ -14,7 +14,9 @@ from .machines import Machine
 
 QEMU = "qemu-system-x86_64"
 GUEST_ADDRESS = "10.0.2.15"
-KERNEL_PARAMETERS = "console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off intel_iommu=on"
+# Software emulation on a busy machine is slow, and nothing inside shall be taken for hung.
+PATIENCE = "systemd.default_timeout_start_sec=900 systemd.service_watchdogs=no rcupdate.rcu_cpu_stall_suppress=1"
+KERNEL_PARAMETERS = f"console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off intel_iommu=on {PATIENCE}"
 
 
 @dataclass(frozen=True)
