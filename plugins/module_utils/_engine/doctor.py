@@ -132,13 +132,13 @@ def _balancer(case: ClusterCase) -> Findings:
     tagged = [g for g in case.snapshot.guests if any(_BALANCER_TAG.match(tag) for tag in g.tags)]
     movable = [g for g in case.pinned if not any(_LEFT_BY_BALANCER.match(tag) for tag in g.tags)]
     if tagged and movable:
+        example = next(filter(_BALANCER_TAG.match, tagged[0].tags), "plb_")
         yield AuditFinding(
             "balancer-tags",
             "warning",
             None,
             vmids_of(movable),
-            f"Tags such as {next(tag for tag in tagged[0].tags if _BALANCER_TAG.match(tag))} say that ProxLB balances this cluster; it "
-            f"knows nothing of pinning, and may move {within(movable)}.",
+            f"Tags such as {example} say that ProxLB balances this cluster; it knows nothing of pinning, and may move {within(movable)}.",
             "Give pinned guests a tag that begins with plb_ignore_, or plb_pin_ and the host's name.",
         )
 

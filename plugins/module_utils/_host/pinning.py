@@ -177,7 +177,7 @@ def warnings_for(target: Target, threads: t.Sequence[Thread], isolated: int) -> 
         f"it gets {format_cpulist(target.of(thread))}, as planned."
         for thread in threads
     ]
-    floating = [mask for mask in {target.aside or target.own, target.own if not target.pins else 0} if mask & isolated and count(mask) > 1]
+    floating = [mask for mask in (target.aside or target.own, 0 if target.pins else target.own) if mask & isolated and count(mask) > 1]
     if floating:
         warnings.append(
             f"Threads of guest {target.vmid} float over the isolated CPUs {format_cpulist(floating[0] & isolated)}, where the kernel moves "

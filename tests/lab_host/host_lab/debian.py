@@ -28,7 +28,7 @@ def kernel_package() -> str:
     """The package of the newest kernel for amd64, backports first."""
     for release in (f"/{codename()}-backports", ""):
         for line in _output("apt-cache", "depends", f"linux-image-amd64{release}").splitlines():
-            kind, _, name = line.strip().partition(": ")
+            kind, _colon, name = line.strip().partition(": ")
             if kind == "Depends" and name.startswith("linux-image-"):
                 return name
     raise RuntimeError("apt knows no linux-image-amd64: run apt-get update.")

@@ -146,8 +146,8 @@ def be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restart, "POLL_S", 0.01)
 
 
-def plan_with_a_restart(cluster: Cluster, wanted: t.Mapping[int, Keys] = WANTED) -> dict[str, t.Any]:
-    plan = plan_for(cluster, wanted)
+def plan_with_a_restart(cluster: Cluster, wanted: t.Optional[t.Mapping[int, Keys]] = None) -> dict[str, t.Any]:
+    plan = plan_for(cluster, WANTED if wanted is None else wanted)
     return sealed({**plan, "changes": [{**change, "effect": "restart" if change["vmid"] == 100 else "now"} for change in plan["changes"]]})
 
 

@@ -35,7 +35,7 @@ def ha_rule(name, nodes=(), vmids=(), **more):
     }
 
 
-def requested(*requests, guests=(), rules=(), cluster=None, hosts=HOSTS):
+def requested(*requests, guests=(), rules=(), cluster=None, hosts=tuple(HOSTS)):
     nodes = [{"name": host, "online": True} for host in HOSTS]
     document = snapshot([epyc_9354(host) for host in hosts], guests, cluster={"nodes": nodes, "ha_rules": list(rules), **(cluster or {})})
     policy = {"rules": [{"match": {}}], "requests": [{"vcpus": 4, "memory_mib": 1024, **request} for request in requests]}

@@ -373,7 +373,7 @@ def test_1874_interrupts_are_read_once_and_not_written(host, capsys):
     numbers = iter(range(1000, 2874))
     for device in (NVME, NIC, SECOND, EMPTY_VF):
         host.tree.take(device)
-        host.tree.give(device, [next(numbers) for _ in range(400)])
+        host.tree.give(device, [next(numbers) for _vector in range(400)])
     for number in numbers:
         host.tree.add(number, f"line{number}")
     options = {**to(EMPTY_VF, "40-47"), "keep_off": "32-63", "protected": ["enp65s0f1np1"], "allow_protected": ["enp65s0f0np0"]}
