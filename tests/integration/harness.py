@@ -100,8 +100,10 @@ class Controller:
     def begin(self, playbook: str | Path, inventory: Inventory, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a playbook in a process group of its own, to be killed with all that it has started."""
         command = [str(BIN / "ansible-playbook"), "-i", str(self.write_inventory(inventory)), str(playbook), *arguments]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=self.folder, env=self._environment(), start_new_session=True, **quiet)  # type: ignore[call-overload, no-any-return]
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self._environment(), start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing
+        )
 
     def program(self, name: str, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None) -> subprocess.CompletedProcess[str]:
         """Run another of Ansible's programs: ansible-galaxy, ansible-doc, ansible-inventory."""
