@@ -109,6 +109,7 @@ def test_a_host_that_is_offline(make_world: t.Callable[..., World]) -> None:
     assert world.lab.writes == []
 
 
+@pytest.mark.long
 def test_hosts_that_the_inventory_lacks(world: World) -> None:
     world.hosts["pve3"] = world.hosts.pop("pve2")
     frozen = world.run("plan")
@@ -134,6 +135,7 @@ def test_a_tree_with_garbage(world: World, tmp_path: Path) -> None:
     assert world.lab.writes == []
 
 
+@pytest.mark.long
 def test_a_guest_with_invalid_lines(world: World) -> None:
     guest = world.lab.cluster.guests[200]
     guest.text += "affinity: 0-3, \nnuma: 1\nnuma0: cpus=0-3,hostnodes=0,memory=99,policy=bind\n"
