@@ -14,7 +14,8 @@ from __future__ import annotations
 import typing as t
 
 from .audit_finding import AuditFinding, named_cpus
-from .audit_live import Live, union
+from .audit_live import Live
+from .cpuset import union
 from .findings import Finding, find, name_of
 from .guest import Guest
 from .occupancy import Occupancy, Tenant

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .audit_live import Live, LiveThread, union
-from .cpuset import count, cpus_of, format_cpulist, mask_of, parse_ordered
+from .audit_live import Live, LiveThread
+from .cpuset import count, cpus_of, format_cpulist, mask_of, parse_ordered, union
 from .desired import Wanted, pinned_keys, shared_keys
 from .errors import GrammarError
 from .guest import PLACEMENT_KEYS, Cell, Guest, affinity_effect, cell_from_mapping, config_cells, lxc_cpuset, same_effect
@@ -22,9 +22,6 @@ from .wording import plural, sentence
 
 Document = t.Mapping[str, t.Any]
 
-# unapplied: the next start would not do what is planned; pending: it would, the stored value is not in force yet; live: the
-# running guest has something else than it was started with, or than the plan wants for it at once.
-KINDS = ("unapplied", "pending", "live")
 KEYS = (*PLACEMENT_KEYS, "hugepages")
 _DELETED = ""  # how a pending delete is written
 
@@ -37,6 +34,8 @@ _STRAY_SHARE = 20  # one part in so many
 class Drift:
     """One difference. `what`: a config key, `node`, `guest`, `scope`, `memory`, `vcpu N`, or another role of threads.
 
+    `kind`: unapplied (the next start would not do what is planned), pending (it would, the stored value is not in force yet),
+    live (the running guest has something else than it was started with, or than the plan wants for it at once).
     planned, stored, pending, live are texts: values of the key, or cpulists; None = nothing there, or not known. A pending
     delete is ''. `tids` are the threads that a row of threads is about.
     """

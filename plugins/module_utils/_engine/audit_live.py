@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .cpuset import parse_cpulist
+from .cpuset import parse_cpulist, union
 from .errors import FactsError, GrammarError
 
 Document = t.Mapping[str, t.Any]
@@ -47,13 +47,6 @@ class Live:
 
 
 LiveHosts = t.Mapping[str, t.Mapping[int, Live]]
-
-
-def union(masks: t.Iterable[int]) -> int:
-    together = 0
-    for mask in masks:
-        together |= mask
-    return together
 
 
 def with_interrupts(document: Document, results: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:

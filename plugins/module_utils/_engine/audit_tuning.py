@@ -11,8 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .audit_drift import Drift
-from .audit_live import union
-from .cpuset import format_cpulist, mask_of, parse_cpulist, parse_ordered
+from .cpuset import format_cpulist, parse_cpulist, union
 from .guest import Guest
 from .snapshot import Snapshot
 from .wording import plural, sentence
@@ -37,15 +36,11 @@ def tuning_drift(document: Document, snapshot: Snapshot, plan: Document) -> t.It
         policies = document["hosts"][node].get("cpufreq") or []
         for entry in tuning["busy"]:
             for vmid in sorted(guests.keys() & set(entry["vmids"])):
-                yield from _frequency(guests[vmid], node, entry, _mask(placed[vmid]["cpus"]), policies)
+                yield from _frequency(guests[vmid], node, entry, parse_cpulist(str(placed[vmid]["cpus"])), policies)
         found = (document.get("interrupts") or {}).get(node, ())
         for entry in tuning["interrupts"]:
             if entry["vmid"] in guests:
                 yield from _interrupts(guests[entry["vmid"]], node, entry, found)
-
-
-def _mask(ordered: t.Any) -> int:
-    return mask_of(parse_ordered(str(ordered)))
 
 
 def _frequency(guest: Guest, node: str, wanted: Document, cpus: int, policies: t.Sequence[Document]) -> t.Iterator[Drift]:

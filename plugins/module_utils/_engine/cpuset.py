@@ -35,6 +35,14 @@ def mask_of(cpus: t.Iterable[int]) -> int:
     return mask
 
 
+def union(masks: t.Iterable[int]) -> int:
+    """The mask that holds what any of `masks` holds."""
+    together = 0
+    for mask in masks:
+        together |= mask
+    return together
+
+
 def cpus_of(mask: int) -> t.Iterator[int]:
     """The CPU numbers in `mask`, ascending."""
     while mask:
@@ -119,3 +127,8 @@ def _format_run(first: int, last: int) -> str:
 def format_cpulist(mask: int) -> str:
     """Write a mask as the kernel does: sorted, without blanks, runs as ranges; '' for the empty set."""
     return format_ordered(cpus_of(mask))
+
+
+def format_known(mask: t.Optional[int]) -> t.Optional[str]:
+    """As format_cpulist; None for a set that is not known."""
+    return None if mask is None else format_cpulist(mask)

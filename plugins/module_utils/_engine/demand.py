@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
-from .cpuset import mask_of, parse_ordered
+from .cpuset import mask_of, parse_ordered, union
 from .errors import FactsError, PlacementError
 from .score import DENSE, ISOLATING, Weights
 from .topology import Host
@@ -130,10 +130,7 @@ def allowed(room: Room, demand: Demand) -> t.List[int]:
     host = room.host
     free = room.free & host.online
     if demand.near and demand.near_required:
-        nearest = 0
-        for numa_node in host.numa_nodes_of(demand.near):
-            nearest |= numa_node.cpus
-        free &= nearest
+        free &= union(numa_node.cpus for numa_node in host.numa_nodes_of(demand.near))
     if not (host.performance and host.efficiency) or demand.core_type == "mixed":
         return [free]
     if demand.core_type == "performance":

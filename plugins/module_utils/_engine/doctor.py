@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .audit_finding import AuditFinding, named, named_cpus, vmids_of, within
-from .audit_live import union
-from .cpuset import parse_cpulist
+from .cpuset import parse_cpulist, union
 from .errors import GrammarError
 from .guest import CELL_KEYS, Cell, Guest, affinity_effect, config_cells, describes_host, truthy
 from .occupancy import Occupancy

@@ -209,9 +209,7 @@ def _valid_cells(guest: Guest, room: Room, memory_policy: str) -> t.Tuple[Cell, 
         return ()
     cells = config_cells(guest.next_config)
     vcpus = 0
-    known = 0
-    for numa_node in room.host.numa_nodes:
-        known |= 1 << numa_node.id
+    known = mask_of(numa_node.id for numa_node in room.host.numa_nodes)
     for index, cell in enumerate(cells):
         if f"numa{index}" not in guest.next_config or not cell.hostnodes or cell.policy != memory_policy:
             return ()

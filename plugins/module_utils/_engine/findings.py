@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .cpuset import count, format_cpulist
+from .cpuset import count, format_cpulist, union
 from .occupancy import Occupancy, Tenant, numa_nodes_of
 from .policy import PINNED_CLASSES
 from .score import Least
@@ -175,10 +175,7 @@ def _intruders(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Fin
 
 
 def _all_floats(tenants: t.Iterable[Tenant]) -> int:
-    floats = 0
-    for tenant in tenants:
-        floats |= tenant.floats
-    return floats
+    return union(tenant.floats for tenant in tenants)
 
 
 def _remedy_of_floats(tenants: t.Sequence[Tenant], planned: t.Optional[Occupancy]) -> str:
@@ -270,10 +267,7 @@ def _spans_text(wide: t.Sequence[t.Tuple[Tenant, int]], host: Host, planned: t.O
 
 
 def _held(tenants: t.Iterable[Tenant]) -> int:
-    held = 0
-    for tenant in tenants:
-        held |= tenant.cpus
-    return held
+    return union(tenant.cpus for tenant in tenants)
 
 
 def _unplaced(now: Occupancy, planned: t.Optional[Occupancy]) -> t.Iterator[Finding]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .automatic import daemon_cores, reserved_mib, take_cores
-from .cpuset import count, cpus_of, format_cpulist
+from .cpuset import count, cpus_of, format_cpulist, mask_of
 from .demand import Room
 from .errors import PolicyError
 from .policy import Reservation
@@ -41,10 +41,7 @@ class Holding:
     @cached_property
     def claim(self) -> Claim:
         """The holding as the quality vector sees it."""
-        bound = 0
-        for numa_node in self.memory:
-            bound |= 1 << numa_node
-        return Claim(self.cpus, self.vcpus, bound, sum(self.memory.values()), self.blocked)
+        return Claim(self.cpus, self.vcpus, mask_of(self.memory), sum(self.memory.values()), self.blocked)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .cpuset import count, mask_of, parse_ordered
+from .cpuset import count, mask_of, parse_ordered, union
 from .existing import stored_holding
 from .guest import Cell, Guest, affinity_order, cell_from_mapping, describes_host
 from .ledger import Holding, Ledger, bound_evenly
@@ -87,12 +87,12 @@ class Occupancy:
     @cached_property
     def held(self) -> int:
         """CPUs that guests hold, without idle siblings."""
-        return _union(tenant.cpus for tenant in self.tenants)
+        return union(tenant.cpus for tenant in self.tenants)
 
     @cached_property
     def owned(self) -> int:
         """CPUs that a dedicated or isolated guest is to have for itself, idle siblings included."""
-        return _union(tenant.cpus | tenant.idle for tenant in self.tenants if tenant.cpu_class in PINNED_CLASSES)
+        return union(tenant.cpus | tenant.idle for tenant in self.tenants if tenant.cpu_class in PINNED_CLASSES)
 
     @cached_property
     def contested(self) -> int:
@@ -114,11 +114,11 @@ class Occupancy:
         """The mask of each of STATES; together they are the present CPUs, none twice."""
         host = self.host
         conflict = self.contested | self.held & self.reserved
-        idle = _union(tenant.idle for tenant in self.tenants) & ~self.held & ~self.reserved
+        idle = union(tenant.idle for tenant in self.tenants) & ~self.held & ~self.reserved
         isolated = self._held_by("isolated") & ~conflict
         dedicated = self._held_by("dedicated") & ~conflict & ~isolated
-        stranded = self.pool & _union(core for core in host.cores if core & self.held)
-        floated = _union(tenant.floats for tenant in self.tenants if tenant.cpu_class == "local" and not tenant.roams)
+        stranded = self.pool & union(core for core in host.cores if core & self.held)
+        floated = union(tenant.floats for tenant in self.tenants if tenant.cpu_class == "local" and not tenant.roams)
         local = self.pool & ~stranded & floated
         return {
             "isolated": isolated | idle,
@@ -133,7 +133,7 @@ class Occupancy:
         }
 
     def _held_by(self, cpu_class: str) -> int:
-        return _union(tenant.cpus for tenant in self.tenants if tenant.cpu_class == cpu_class)
+        return union(tenant.cpus for tenant in self.tenants if tenant.cpu_class == cpu_class)
 
 
 def occupancy_now(snapshot: Snapshot, policy: Policy, host: Host) -> Occupancy:
@@ -210,7 +210,7 @@ def _in_vcpu_order(order: t.Sequence[int], cpus: int, guest: Guest) -> t.Tuple[i
 
 
 def _idle(cpus: int, host: Host) -> int:
-    return _union(core for core in host.cores if core & cpus) & ~cpus
+    return union(core for core in host.cores if core & cpus) & ~cpus
 
 
 def _bound(cells: t.Sequence[Cell], host: Host) -> t.Dict[int, int]:
@@ -242,10 +242,3 @@ def largest_free(occupancy: Occupancy) -> t.Tuple[int, int]:
     host = occupancy.host
     zones = max((count(zone.cpus & occupancy.pool) for zone in host.zones), default=0)
     return zones, max((count(numa_node.cpus & occupancy.pool) for numa_node in host.numa_nodes), default=0)
-
-
-def _union(masks: t.Iterable[int]) -> int:
-    union = 0
-    for mask in masks:
-        union |= mask
-    return union

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import combinations
 
 from .arrangement import Arrangement, State, hardest_first
-from .cpuset import count
+from .cpuset import count, union
 from .score import Vector, cost, rank
 
 MAX_LEAVING = 3
@@ -200,9 +200,7 @@ def _emptying(arrangement: Arrangement, vmid: int, start: State, candidates: t.S
     inside = [v for v in sorted(start[1]) if start[1][v].mask & domain]
     if not domain & ledger.free or vmid != inside[0] or len(inside) > most or not set(inside) <= set(candidates):
         return
-    part_used = 0
-    for other in ledger.host.l3_domains:
-        part_used |= other.cpus if other.cpus != domain and other.cpus & ledger.used else 0
+    part_used = union(other.cpus for other in ledger.host.l3_domains if other.cpus != domain and other.cpus & ledger.used)
     arrangement.take_out(inside)
     if all(arrangement.put(v, part_used) for v in sorted(inside, key=lambda v: hardest_first(arrangement.seats[v]))):
         yield

@@ -16,7 +16,7 @@ import typing as t
 from itertools import combinations
 
 from .arrangement import Arrangement, Seat, State, hardest_first
-from .cpuset import count
+from .cpuset import count, union
 
 Order = t.Callable[[Seat], t.Tuple[t.Any, ...]]
 
@@ -166,11 +166,7 @@ class _Search:
                 self.arrangement.put(vmid)
 
     def _cpus_of(self, nodes: t.Collection[int]) -> int:
-        cpus = 0
-        for numa_node in self.arrangement.ledger.host.numa_nodes:
-            if numa_node.id in nodes:
-                cpus |= numa_node.cpus
-        return cpus
+        return union(numa_node.cpus for numa_node in self.arrangement.ledger.host.numa_nodes if numa_node.id in nodes)
 
     def _exchanges(
         self, vmid: int, target: t.Collection[int], outside: t.Collection[int]

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .automatic import reserved_mib
-from .cpuset import count, format_cpulist, format_ordered
+from .cpuset import count, format_cpulist, format_ordered, union
 from .findings import Finding
 from .occupancy import STATES, Occupancy, Tenant, largest_free
 from .topology import Host, NumaNode, Zone
@@ -81,12 +81,9 @@ def _map(host: Host) -> t.List[Document]:
 
 
 def _map_numa_node(numa_node: NumaNode, host: Host, zones: t.Sequence[Zone]) -> Document:
-    cpus = 0
-    for zone in zones:
-        cpus |= zone.cpus
     return {
         "id": numa_node.id,
-        "cpus": format_cpulist(cpus),
+        "cpus": format_cpulist(union(zone.cpus for zone in zones)),
         "zones": [
             {
                 "l3": None if zone.l3 is None else host.l3_domains[zone.l3].id,
@@ -112,7 +109,7 @@ def occupancy_as_dict(occupancy: Occupancy, facts: t.Mapping[str, t.Any]) -> Doc
         "pool": format_cpulist(occupancy.pool),
         "largest": {"l3_domain": largest_l3, "numa_node": largest_numa},
         "floating_vcpus": sum(tenant.guest.vcpus for tenant in floating),
-        "stopped": {"guests": len(stopped), "cpus": count(_union(tenant.cpus for tenant in stopped))},
+        "stopped": {"guests": len(stopped), "cpus": count(union(tenant.cpus for tenant in stopped))},
         "memory": _memory(occupancy),
         "numa_nodes": [_numa_node(numa_node, occupancy, facts) for numa_node in occupancy.host.numa_nodes],
     }
@@ -166,10 +163,3 @@ def _devices(numa_node: NumaNode, occupancy: Occupancy, facts: t.Mapping[str, t.
             if any(address == given or address.startswith(given + ".") for given in tenant.guest.hostpci):
                 code = str(entry.get("class") or "")
                 yield {"address": address, "kind": _DEVICE_KINDS.get(code[2:4].lower(), "device"), "vmid": tenant.guest.vmid}
-
-
-def _union(masks: t.Iterable[int]) -> int:
-    union = 0
-    for mask in masks:
-        union |= mask
-    return union

@@ -129,11 +129,6 @@ class Host:
         return whole
 
     @cached_property
-    def package_index(self) -> t.Mapping[int, int]:
-        """CPU -> position of its package in `packages`."""
-        return {cpu: index for index, package in enumerate(self.packages) for cpu in cpus_of(package.cpus)}
-
-    @cached_property
     def numa_node_by_id(self) -> t.Mapping[int, NumaNode]:
         return {numa_node.id: numa_node for numa_node in self.numa_nodes}
 

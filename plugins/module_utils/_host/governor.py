@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._engine.cpuset import format_cpulist, mask_of
+from .._engine.cpuset import format_cpulist, mask_of, union
 from .._engine.errors import SettingError
 from .cpu_options import named_cpus
 from .cpufreq_policies import CpufreqPolicy, Setting, read_hardware_range
@@ -80,18 +80,11 @@ def changes_for(tree: Tree, policies: t.Sequence[CpufreqPolicy], wishes: t.Seque
             wanted = _strictest([wish.setting for wish in touching])
             _check(tree, policy, wanted)
             agreed = [wish.cpus for wish in touching if wish.setting == wanted]
-            changes.append(Change(policy, wanted, policy.cpus & ~_union(agreed)))
-    without = _union(wish.cpus for wish in wishes) & ~_union(policy.cpus for policy in policies)
+            changes.append(Change(policy, wanted, policy.cpus & ~union(agreed)))
+    without = union(wish.cpus for wish in wishes) & ~union(policy.cpus for policy in policies)
     if without:
         raise SettingError(f"CPUs {format_cpulist(without)} have no frequency scaling on this host; leave them out of the sets.")
     return changes
-
-
-def _union(masks: t.Iterable[int]) -> int:
-    union = 0
-    for mask in masks:
-        union |= mask
-    return union
 
 
 def _strictest(settings: t.Sequence[Setting]) -> Setting:

@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.cpuset import format_cpulist, format_known, parse_cpulist
 from .._engine.errors import CorepinError, PlanError, SettingError
 from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release
 from .cpus import read_cpu_sets
@@ -155,8 +155,8 @@ class Run:
         after = job.live if job.live is not None else now
         row.update(
             changed=bool(job),
-            before={"scope": _cpulist(now), "threads": {}, "stored": job.stored},
-            after={"scope": _cpulist(after), "threads": {}, "stored": job.wanted},
+            before={"scope": format_known(now), "threads": {}, "stored": job.stored},
+            after={"scope": format_known(after), "threads": {}, "stored": job.wanted},
         )
         self.containers.append((row, job))
 
@@ -294,10 +294,6 @@ def _row(vmid: int, target: t.Optional[Target]) -> Row:
         "before": None,
         "after": None,
     }
-
-
-def _cpulist(mask: t.Optional[int]) -> t.Optional[str]:
-    return None if mask is None else format_cpulist(mask)
 
 
 def _memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:

@@ -12,7 +12,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._engine.cpuset import format_cpulist
+from .._engine.cpuset import format_cpulist, format_known
 from .._engine.errors import FactsError
 from .domains import Facts
 from .files import Tree
@@ -55,17 +55,13 @@ class Running:
             "pid": self.pid,
             "started": self.started,
             "scope": self.scope.path if self.scope else None,
-            "scope_cpus": _cpulist(self.scope.effective if self.scope else None),
-            "scope_cpus_asked": _cpulist(self.scope.asked if self.scope else None),
+            "scope_cpus": format_known(self.scope.effective if self.scope else None),
+            "scope_cpus_asked": format_known(self.scope.asked if self.scope else None),
             "ids_from": self.ids_from,
             "threads": [_thread_facts(thread) for thread in self.threads],
             "processes": [{"cpus": format_cpulist(cpus), "count": number} for cpus, number in self.processes],
             "memory_mib": None if self.memory_mib is None else {str(numa_node): mib for numa_node, mib in self.memory_mib.items()},
         }
-
-
-def _cpulist(mask: t.Optional[int]) -> t.Optional[str]:
-    return None if mask is None else format_cpulist(mask)
 
 
 def _thread_facts(thread: Thread) -> Facts:

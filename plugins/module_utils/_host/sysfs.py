@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from .._engine.cpuset import format_cpulist
+from .._engine.cpuset import format_cpulist, format_known
 from .._engine.topology import fingerprint
 from .caches import Cache, data_caches, read_caches
 from .cluster_networks import read_cluster_networks
@@ -62,7 +62,7 @@ def _topology(tree: Tree, cpus: CpuSets, cores: t.Sequence[int], caches: t.Seque
     numa_nodes = read_numa_nodes(tree, online)
     core_types = read_core_types(tree, online)
     return {
-        "cpus": {name: _cpulist(getattr(cpus, name)) for name in ("possible", "present", "online", "isolated", "nohz_full")},
+        "cpus": {name: format_known(getattr(cpus, name)) for name in ("possible", "present", "online", "isolated", "nohz_full")},
         "packages": [package.as_facts() for package in read_packages(tree, online)],
         "dies": _groups(read_dies(tree, cores, online)),
         "clusters": _groups(read_clusters(tree, cores, online)),
@@ -72,10 +72,6 @@ def _topology(tree: Tree, cpus: CpuSets, cores: t.Sequence[int], caches: t.Seque
         "cores": [format_cpulist(core) for core in cores],
         "core_types": None if core_types is None else {kind: format_cpulist(mask) for kind, mask in core_types.items()},
     }
-
-
-def _cpulist(mask: t.Optional[int]) -> t.Optional[str]:
-    return None if mask is None else format_cpulist(mask)
 
 
 def _groups(groups: t.Optional[t.Sequence[Group]]) -> t.Optional[t.List[Facts]]:
