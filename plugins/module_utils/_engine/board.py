@@ -19,8 +19,9 @@ from .guest import Cell, Guest, cell_to_mapping
 from .ledger import Ledger
 from .policy import PINNED_CLASSES, Policy, Rule
 from .snapshot import Snapshot
-from .start_check import first_fatal
+from .start_check import first_fatal, refused_start
 from .topology import Host
+from .wording import sentence
 
 ManagedGuest = t.Tuple[Guest, Rule]
 
@@ -67,7 +68,7 @@ class Board:
     warnings: t.List[str] = field(default_factory=list)
 
     def refuse(self, guest: Guest, error: PlacementError) -> None:
-        self.refused.append({"vmid": guest.vmid, "rule": error.rule, "message": f"{capitalised(guest.label)} gets no placement: {error}"})
+        self.refused.append({"vmid": guest.vmid, "rule": error.rule, "message": f"{sentence(guest.label)} gets no placement: {error}"})
 
     def starts_nowhere(self, guest: Guest, rule: Rule) -> bool:
         """Whether the guest would not start on its host whatever place it got, as its config and rule are; then it is refused.
@@ -90,8 +91,7 @@ class Board:
     def _stopped_at_start(self, guest: Guest, wanted: Wanted) -> bool:
         finding = first_fatal(guest, self.ledgers[guest.node].host, wanted)
         if finding:
-            said, fix = finding.message.rstrip("."), finding.fix[:1].lower() + finding.fix[1:]
-            self.refuse(guest, PlacementError(f"it would not start on host {guest.node} ({said}); {fix}", rule=finding.rule))
+            self.refuse(guest, PlacementError(refused_start(finding, guest.node), rule=finding.rule))
         return finding is not None
 
 
@@ -107,7 +107,3 @@ def hardest_first(pair: ManagedGuest) -> t.Tuple[t.Any, ...]:
     guest, rule = pair
     strict = rule.cpu_class == "isolated" or rule.siblings == "require"
     return (not strict, -guest.vcpus, -guest.memory_mib, guest.vmid)
-
-
-def capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -26,7 +26,8 @@ from .ledger import Holding, Ledger
 from .pinned import demand_of
 from .policy import PINNED_CLASSES, Request
 from .score import rank
-from .start_check import first_fatal
+from .start_check import first_fatal, refused_start
+from .wording import sentence
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,7 @@ class OfferingHost:
             place = self._shared(request, guest)
         finding = first_fatal(guest, self.ledger.host, place.wanted)
         if finding:
-            said, fix = finding.message.rstrip("."), finding.fix[:1].lower() + finding.fix[1:]
-            raise PlacementError(f"It would not start on host {self.node} ({said}); {fix}", rule=finding.rule)
+            raise PlacementError(sentence(refused_start(finding, self.node)), rule=finding.rule)
         return place
 
     def _pinned(self, request: Request, guest: Guest) -> Place:

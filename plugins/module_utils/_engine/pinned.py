@@ -12,7 +12,7 @@ import typing as t
 
 from . import explain
 from .arrangement import Arrangement, Seat, check_memory
-from .board import Board, ManagedGuest, Placement, capitalised
+from .board import Board, ManagedGuest, Placement
 from .cells import cells_of
 from .cpuset import format_cpulist
 from .demand import Choice, Demand
@@ -127,7 +127,7 @@ def _device_lost(board: Board, guest: Guest, rule: Rule, seat: Seat) -> bool:
         return False
     what = f"the NUMA node of its device {', '.join(guest.hostpci)} is not known on host {guest.node}"
     if rule.devices == "prefer":
-        board.warnings.append(f"{capitalised(guest.label)} is placed without regard to its device: {what}.")
+        board.warnings.append(f"{sentence(guest.label)} is placed without regard to its device: {what}.")
         return False
     board.refuse(guest, PlacementError(f"{what}; set devices: prefer to place it all the same.", rule="device"))
     return True

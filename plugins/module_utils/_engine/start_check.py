@@ -90,6 +90,11 @@ def findings(guest: Guest, host: Host) -> t.List[Finding]:
     return list(_found(guest, host, guest.next_config, _RULES))
 
 
+def refused_start(finding: Finding, node: str) -> str:
+    """Why a guest gets no placement with which it would not start: `it would not start on host pve1 (what PVE says); the fix`."""
+    return f"it would not start on host {node} ({finding.message.rstrip('.')}); {finding.fix[:1].lower()}{finding.fix[1:]}"
+
+
 def first_fatal(guest: Guest, host: Host, wanted: t.Mapping[str, t.Optional[str]]) -> t.Optional[Finding]:
     """What makes a start fail once `wanted` is written over the guest's config (None = key deleted); None where it starts."""
     found = _found(guest, host, apply_pending(guest.next_config, wanted), _FATAL_RULES)

@@ -23,13 +23,15 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     for; `interrupts` are by guest and device, their CPUs in vCPU order. Rules of guests without CPUs of their own ask in vain,
     which becomes a warning.
     """
+    pinned: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
+    floating: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
+    for _vmid, placement in sorted(board.placements.items()):
+        (pinned if placement.rule.cpu_class in PINNED_CLASSES else floating)[placement.guest.node].append(placement)
+    free = None if board.policy.free_cpus == Frequency() else asdict(board.policy.free_cpus)
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}
-    for node in board.ledgers:
-        placements = [placement for _vmid, placement in sorted(board.placements.items()) if placement.guest.node == node]
-        own = [placement for placement in placements if placement.rule.cpu_class in PINNED_CLASSES]
-        _warn_about_floating(board, node, [placement for placement in placements if placement.rule.cpu_class not in PINNED_CLASSES])
-        free = board.policy.free_cpus
-        entry = {"busy": _busy(own), "free": None if free == Frequency() else asdict(free), "interrupts": _interrupts(own)}
+    for node, placements in pinned.items():
+        _warn_about_floating(board, node, floating[node])
+        entry = {"busy": _busy(placements), "free": free, "interrupts": _interrupts(placements)}
         if any(entry.values()):
             tuning[node] = entry
     return tuning
