@@ -11,13 +11,14 @@ from __future__ import annotations
 import typing as t
 
 from .files import Tree
+from .services import system_slice
 
-_SERVICES = "sys/fs/cgroup/system.slice"
 _GOVERNOR_SERVICES = ("tuned.service", "power-profiles-daemon.service", "auto-cpufreq.service")
 _GOVERNOR_AT_BOOT = {"etc/init.d/cpufrequtils": "cpufrequtils", "etc/init.d/loadcpufreq": "loadcpufreq"}
 
 
 def governor_conflicts(tree: Tree) -> t.List[str]:
     """What else sets governors on this host: services that run, and scripts that run at boot."""
-    running = [service for service in _GOVERNOR_SERVICES if tree.exists(f"{_SERVICES}/{service}")]
+    folder = system_slice(tree)
+    running = [service for service in _GOVERNOR_SERVICES if folder and tree.exists(f"{folder}/{service}")]
     return running + [name for path, name in _GOVERNOR_AT_BOOT.items() if tree.exists(path)]

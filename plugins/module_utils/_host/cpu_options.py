@@ -26,8 +26,13 @@ def named_cpus(name: str, text: str, online: int, present: int) -> t.List[int]:
     cpus = mask_of(ordered)
     if not cpus:
         raise SettingError(f"cpus of {name} is empty; name CPUs such as 0-7,32-39, or leave the set out.")
-    if cpus & ~present:
-        raise SettingError(f"CPUs {format_cpulist(cpus & ~present)} of {name} do not exist here; this host has {format_cpulist(present)}.")
+    refuse_absent(name, cpus, present)
     if cpus & ~online:
         raise SettingError(f"CPUs {format_cpulist(cpus & ~online)} of {name} are offline; online are {format_cpulist(online)}.")
     return ordered
+
+
+def refuse_absent(name: str, cpus: int, present: int) -> None:
+    """Raises SettingError for CPUs that the host does not have."""
+    if cpus & ~present:
+        raise SettingError(f"CPUs {format_cpulist(cpus & ~present)} of {name} do not exist here; this host has {format_cpulist(present)}.")

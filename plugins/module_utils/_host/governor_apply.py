@@ -13,6 +13,7 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import contextlib
+import copy
 import typing as t
 from dataclasses import asdict, dataclass, field, replace
 
@@ -21,7 +22,7 @@ from .._engine.errors import SettingError
 from .cpufreq_policies import FILES, CpufreqPolicy, Setting, read_setting
 from .files import Tree
 from .governor import Change, only_offered
-from .kept import read_memory, write_memory
+from .kept import recall, remember
 
 NAME = "cpu-governor"
 SCHEMA = 1
@@ -29,18 +30,26 @@ SCHEMA = 1
 
 @dataclass
 class Memory:
-    """`previous`: what each policy had of the values that were set, by its number. `reads_back`: asked -> got, by number and value."""
+    """`previous`: what each policy had of the values that were set, by its number. `reads_back`: asked -> got, by number and value.
+
+    `on_disk` is what the file says.
+    """
 
     previous: t.Dict[str, t.Dict[str, t.Any]] = field(default_factory=dict)
     reads_back: t.Dict[str, t.Dict[str, t.Dict[str, t.Any]]] = field(default_factory=dict)
+    on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, tree: Tree) -> Memory:
-        text = read_memory(tree, NAME)
-        return cls(text.get("previous", {}), text.get("reads_back", {}))
+        text = recall(tree, NAME)
+        return cls(copy.deepcopy(text.get("previous", {})), copy.deepcopy(text.get("reads_back", {})), text)
 
     def write(self, tree: Tree) -> None:
-        write_memory(tree, NAME, {"schema": SCHEMA, **asdict(self)} if self.previous or self.reads_back else {})
+        """Replace the file where it says something else."""
+        known = copy.deepcopy({"schema": SCHEMA, "previous": self.previous, "reads_back": self.reads_back})
+        wanted = known if self.previous or self.reads_back else {}
+        remember(tree, NAME, wanted, self.on_disk)
+        self.on_disk = wanted
 
     def same(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> bool:
         """Whether `got` is what `asked` reads back as."""

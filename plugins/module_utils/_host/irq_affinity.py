@@ -13,6 +13,7 @@ import typing as t
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
 from .._engine.errors import GrammarError, SettingError
+from .cpu_options import refuse_absent
 from .cpus import CpuSets, read_cpu_sets
 from .files import Tree
 from .irq_apply import MANAGED, PROTECTED, SET, SHARED, Memory, carry_out
@@ -26,6 +27,7 @@ from .irqs import (
     all_interrupts,
     device_of,
     kernel_managed,
+    key_of,
     read_allowed,
     read_effective,
     vectors_of,
@@ -88,10 +90,7 @@ def _keep_off(text: t.Optional[str], online: int, present: int) -> int:
         cpus = parse_cpulist(text or "")
     except GrammarError as e:
         raise SettingError(f"keep_off: {e}") from None
-    if cpus & ~present:
-        raise SettingError(
-            f"CPUs {format_cpulist(cpus & ~present)} of keep_off do not exist here; this host has {format_cpulist(present)}."
-        )
+    refuse_absent("keep_off", cpus, present)
     if not online & ~cpus:
         raise SettingError(f"keep_off {text} leaves no online CPU for the host's interrupts; leave out some of {format_cpulist(online)}.")
     return cpus
@@ -257,4 +256,4 @@ def diff_of(result: Result) -> Result:
 def _label(entry: Result) -> str:
     if entry["device"] is None:
         return ", ".join(entry["users"])
-    return f"{entry['device']}/{'line' if entry['index'] is None else entry['index']}"
+    return key_of(entry["device"], entry["index"])

@@ -19,7 +19,7 @@ from .files import Tree
 from .irq_plan import RESTORE, Step
 from .irqbalance import BanChange, tell
 from .irqs import MANAGED_ERRORS, affinity_file, read_allowed, still_there
-from .kept import read_memory, write_memory
+from .kept import recall, remember
 
 NAME = "irq-affinity"
 SCHEMA = 1
@@ -42,7 +42,7 @@ class Memory:
     @classmethod
     def read(cls, tree: Tree) -> Memory:
         boot = tree.word("proc/sys/kernel/random/boot_id")
-        text = read_memory(tree, NAME)
+        text = recall(tree, NAME)
         if text.get("boot") != boot:
             return cls(boot, on_disk=text)
         return cls(boot, dict(text.get("previous", {})), dict(text.get("irqbalance", {})), text)
@@ -51,9 +51,8 @@ class Memory:
         """Replace the file where it says something else."""
         known = {"schema": SCHEMA, "boot": self.boot, "previous": dict(self.previous), "irqbalance": self.irqbalance}
         wanted = known if self.previous or self.irqbalance else {}
-        if wanted != self.on_disk:
-            write_memory(tree, NAME, wanted)
-            self.on_disk = wanted
+        remember(tree, NAME, wanted, self.on_disk)
+        self.on_disk = wanted
 
 
 def carry_out(

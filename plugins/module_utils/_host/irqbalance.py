@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
 from .files import Tree
+from .services import system_slice
 
 SOCKETS = "run/irqbalance"
 LONGEST_MESSAGE = 499
 PATIENCE_S = 45.0  # a round takes 10 s unless somebody chose another time
-_SERVICES = ("sys/fs/cgroup/system.slice", "sys/fs/cgroup/systemd/system.slice")  # cgroup version 2, and 1
 _NAME = re.compile(r"^irqbalance\d+\.sock$")
 _BANNED_IRQ = re.compile(r"\bIRQ (\d+) ")
 _BANNED_CPUS = re.compile(r"\bBANNED ([0-9a-f,]+)")
@@ -68,7 +68,7 @@ def find_irqbalance(tree: Tree) -> Irqbalance:
                 return Irqbalance(True, name, _bans(tell(tree, name, "setup")))
             except OSError:
                 continue  # left behind by one that was killed, or not for us
-    return Irqbalance(any(tree.words(f"{services}/irqbalance.service/cgroup.procs") for services in _SERVICES))
+    return Irqbalance(bool(tree.words(f"{system_slice(tree)}/irqbalance.service/cgroup.procs")))
 
 
 def tell(tree: Tree, name: str, message: str) -> str:

@@ -20,7 +20,7 @@ from .writing import remove_file, replace_file
 FOLDER = "var/lib/corepin"
 
 
-def read_memory(tree: Tree, name: str) -> t.Dict[str, t.Any]:
+def recall(tree: Tree, name: str) -> t.Dict[str, t.Any]:
     """What was remembered under `name`; {} where nothing was. Raises SettingError where the file is damaged."""
     path = f"{FOLDER}/{name}.json"
     text = tree.text(path)
@@ -35,9 +35,14 @@ def read_memory(tree: Tree, name: str) -> t.Dict[str, t.Any]:
     return memory
 
 
-def write_memory(tree: Tree, name: str, memory: t.Dict[str, t.Any]) -> None:
-    """Remember `memory` under `name`; the empty dict removes the file. Raises SettingError where the disk refuses."""
+def remember(tree: Tree, name: str, memory: t.Dict[str, t.Any], on_disk: t.Optional[t.Dict[str, t.Any]] = None) -> None:
+    """Remember `memory` under `name`; the empty dict removes the file. Raises SettingError where the disk refuses.
+
+    `on_disk` is what the file is known to say: nothing is written where that is the same.
+    """
     path = f"{FOLDER}/{name}.json"
+    if memory == on_disk:
+        return
     if memory:
         replace_file(tree, path, json.dumps(memory, indent=1, sort_keys=True) + "\n")
     else:

@@ -17,6 +17,7 @@ import typing as t
 from .domains import Facts
 from .files import Tree
 from .numa import meminfo_mib
+from .services import system_slice
 
 ISOLATION_KEYS = ("isolcpus", "nohz_full", "rcu_nocbs", "rcu_nocb_poll", "irqaffinity")
 PSI_RESOURCES = ("cpu", "io", "irq", "memory")
@@ -115,8 +116,8 @@ def _irqbalance(tree: Tree) -> t.Optional[t.Dict[str, t.Any]]:
 
     None where the host has no cgroups of systemd. Settings that are no plain cpulist count as ''.
     """
-    services = "sys/fs/cgroup/system.slice"
-    if not tree.exists(services):
+    services = system_slice(tree)
+    if services is None:
         return None
     banned = _BANNED_CPUS.findall(tree.text("etc/default/irqbalance") or "")
     return {"running": bool(tree.words(f"{services}/irqbalance.service/cgroup.procs")), "banned_cpus": banned[-1] if banned else ""}

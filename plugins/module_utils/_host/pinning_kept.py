@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
 from .files import Tree
-from .kept import read_memory, write_memory
+from .kept import recall, remember
 from .runtime import Running
 
 NAME = "guest-pinning"
@@ -42,12 +42,12 @@ class Kept:
     @classmethod
     def read(cls, tree: Tree) -> Kept:
         """Raises SettingError where the file is damaged."""
-        found = read_memory(tree, NAME)
+        found = recall(tree, NAME)
         return cls(found.get("open_cpus", ""), *(found.get(name, {}) for name in ("guests", "containers", "units")))
 
     def write(self, tree: Tree) -> None:
         """Raises SettingError where the disk refuses."""
-        write_memory(tree, NAME, {"schema": SCHEMA, **asdict(self)} if self.guests or self.containers or self.units else {})
+        remember(tree, NAME, {"schema": SCHEMA, **asdict(self)} if self.guests or self.containers or self.units else {})
 
     def copy(self) -> Kept:
         return copy.deepcopy(self)

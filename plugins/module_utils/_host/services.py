@@ -26,13 +26,18 @@ _C_MAX = re.compile(r"^c_max\s+\d+\s+(\d+)$", re.MULTILINE | re.ASCII)
 _MIB = 1024 * 1024
 
 
+def system_slice(tree: Tree) -> t.Optional[str]:
+    """The folder with a control group for each service that runs; None where the host has none of systemd's."""
+    return next((folder for folder in _SYSTEM_SLICES if tree.exists(folder)), None)
+
+
 def read_services(tree: Tree) -> Facts:
     """ceph {osd, mon, mgr, mds}: running daemons; zfs {arc_max_mib}, 0 without ZFS; each null where the host does not show it."""
     return {"ceph": _ceph(tree), "zfs": _zfs(tree)}
 
 
 def _ceph(tree: Tree) -> t.Optional[t.Dict[str, int]]:
-    folder = next((folder for folder in _SYSTEM_SLICES if tree.exists(folder)), None)
+    folder = system_slice(tree)
     if folder is None:
         return None
     return {daemon: _instances(tree, f"{folder}/system-ceph\\x2d{daemon}.slice", f"ceph-{daemon}@") for daemon in CEPH_DAEMONS}

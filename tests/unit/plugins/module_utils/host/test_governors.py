@@ -125,6 +125,16 @@ def test_rounded_frequencies_converge(host):
     assert machine.values(0)[2:] == ("500000", "900000")
 
 
+def test_a_converged_run_leaves_what_is_remembered_alone(host):
+    machine = host("epyc-9354-nps4")
+    options = {**busy("0-3", governor="performance"), "persistent": True}
+    machine.set(**options)
+    files = [machine.tree.full(path) for path in ("var/lib/corepin/cpu-governor.json", "etc/corepin/cpu-governor.conf")]
+    before = [os.stat(file).st_ino for file in files]
+    machine.set(**options)
+    assert [os.stat(file).st_ino for file in files] == before
+
+
 def test_check_mode_says_the_same_and_writes_nothing(host):
     machine = host("epyc-9354-nps4")
     options = {**busy("0-3", governor="performance"), "persistent": True}
