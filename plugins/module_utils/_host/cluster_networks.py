@@ -39,7 +39,7 @@ def read_cluster_networks(tree: Tree) -> t.Optional[t.List[str]]:
     networks = {ipaddress.ip_network(hosts.get(name, name), strict=False) for name in found if _is_network(hosts.get(name, name))}
     if any(not _is_network(hosts.get(name, name)) for name in found):
         return None
-    return [_shown(network) for network in sorted(networks, key=lambda network: (network.version, network))]  # type: ignore[type-var]
+    return [_shown(network) for network in sorted(networks, key=lambda network: (network.version, network))]
 
 
 def _ceph_names(text: str) -> t.List[str]:

@@ -27,7 +27,7 @@ from .pinning_kept import Kept
 from .pinning_text import lines_of
 from .runtime import Running, read_running
 from .scope import read_scope, scope_of_vm
-from .sysfs import read_host
+from .sysfs import read_fingerprint
 from .threads import Company, read_company
 
 Row = t.Dict[str, t.Any]
@@ -74,8 +74,7 @@ def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Map
 
 
 def _check_fingerprint(tree: Tree, here: HostPlan) -> None:
-    found = read_host(tree.root, here.node)["fingerprint"]
-    if here.fingerprint and here.fingerprint != found:
+    if here.fingerprint and here.fingerprint != read_fingerprint(tree):
         raise PlanError(f"The CPUs of host {here.node} are laid out otherwise than the plan knows them; plan again (nothing was changed).")
 
 

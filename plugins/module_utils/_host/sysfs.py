@@ -37,22 +37,32 @@ def read_host(root: str = "/", node: t.Optional[str] = None, now: t.Optional[dat
     """
     tree = Tree(root)
     cpus = read_cpu_sets(tree)
-    cores = read_cores(tree, cpus.online)
-    caches = read_caches(tree, cores)
     facts: Facts = {
         "schema": SCHEMA,
         "node": node or read_node_name(tree),
         "gathered_at": (now or datetime.datetime.now(datetime.timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     facts.update(read_processor(tree))
-    facts.update(_topology(tree, cpus, cores, caches))
+    facts.update(_layout(tree, cpus))
     facts["cpufreq"] = read_cpufreq(tree, cpus.online)
     facts["pci_devices"] = read_pci_devices(tree)
     facts["nics"] = read_nics(tree)
     facts["cluster_networks"] = read_cluster_networks(tree)
-    facts["kernel"] = read_kernel(tree)
     facts.update(read_state(tree))
     facts.update(read_services(tree))
+    return facts
+
+
+def read_fingerprint(tree: Tree) -> str:
+    """The `fingerprint` of read_host, out of the files that it covers alone. Raises FactsError."""
+    return str(_layout(tree, read_cpu_sets(tree))["fingerprint"])
+
+
+def _layout(tree: Tree, cpus: CpuSets) -> Facts:
+    """What a host's fingerprint covers, and the fingerprint."""
+    cores = read_cores(tree, cpus.online)
+    caches = read_caches(tree, cores)
+    facts = {**_topology(tree, cpus, cores, caches), "kernel": read_kernel(tree)}
     facts["fingerprint"] = fingerprint(facts, [(c.level, c.kind, c.id or 0, format_cpulist(c.cpus)) for c in caches])
     return facts
 
