@@ -17,24 +17,9 @@ description:
   - CPU sets are written as the kernel writes them, for example V(0-7,32-39).
 author:
   - corepin contributors (@corepin)
-attributes:
-  check_mode:
-    support: full
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    details:
-      - This action does not modify state.
-  diff_mode:
-    support: N/A
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-    details:
-      - This action does not modify state.
-  idempotent:
-    support: full
-    description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-      - This assumes that the system controlled or queried by the module has not changed in a relevant way.
-    details:
-      - This action does not modify state.
+extends_documentation_fragment:
+  - corepin.proxmox._attributes
+  - corepin.proxmox._attributes.info_module
 options:
   vmids:
     description:
