@@ -21,9 +21,9 @@ import time
 import typing as t
 from pathlib import Path
 
+from environments import Unavailable, python_with
+
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = ROOT / ".venv-kvm"
-REQUIREMENTS = ROOT / "requirements" / "kvm.txt"
 DOCUMENT = ROOT / "docs" / "benchmark.md"
 PASSWORD = "lab-root-password"
 HOST_MODEL = "epyc-7742-2s-nps4"
@@ -31,10 +31,6 @@ ANSWER_DELAY_S = 0.02
 GOAL_RATIO = 30
 
 Facts = t.Dict[str, t.Any]
-
-
-class Unavailable(Exception):
-    """The comparison cannot be run here; the text says why."""
 
 
 class Failed(Exception):
@@ -129,7 +125,7 @@ def verdict(compared: Comparison) -> str:
 
 def compare(size: Size) -> Comparison:
     """All runs, one after the other, against one cluster. Raises Unavailable and Failed."""
-    environment = _environment_with_kvm()
+    python = python_with("kvm", "with community.proxmox (once, about a minute, 550 MB)")
     with tempfile.TemporaryDirectory(prefix="applybench-") as name:
         folder = Path(name)
         with _lab(folder, size) as lab:
@@ -141,9 +137,9 @@ def compare(size: Size) -> Comparison:
             wanted = json.loads((folder / "corepin-plan.json").read_text())["changes"]
             if first.writes != size.guests or converged.writes:
                 raise Failed(f"apply wrote {first.writes} and then {converged.writes} configs of {size.guests}")
-            theirs = Bench(folder, lab, environment / "bin")
-            few, many = (theirs.play(inventory, _loop(folder, lab, wanted[:number])) for number in size.samples)
-    return Comparison(size, plan, first, converged, many, _scaled(size, few, many), _version(environment))
+            theirs = Bench(folder, lab, python.parent)
+            few, many = (theirs.play(inventory, _loop(folder, lab, python, wanted[:number])) for number in size.samples)
+    return Comparison(size, plan, first, converged, many, _scaled(size, few, many), _version(python))
 
 
 def _scaled(size: Size, few: Cost, many: Cost) -> float:
@@ -257,7 +253,7 @@ def _inventory(folder: Path, size: Size, lab: Facts) -> Path:
     return path
 
 
-def _loop(folder: Path, lab: Facts, changes: t.Sequence[Facts]) -> str:
+def _loop(folder: Path, lab: Facts, python: Path, changes: t.Sequence[Facts]) -> str:
     """A playbook that gives each guest its NUMA cells with proxmox_kvm, which has no option for an affinity."""
     guests = [
         {
@@ -284,11 +280,10 @@ def _loop(folder: Path, lab: Facts, changes: t.Sequence[Facts]) -> str:
         "loop": guests,
         "loop_control": {"label": "{{ item.vmid }}"},
     }
-    python = str(ENVIRONMENT / "bin" / "python")
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars": {"ansible_connection": "local", "ansible_python_interpreter": python},
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": str(python)},
         "tasks": [task],
     }
     path = folder / "loop.json"
@@ -296,25 +291,8 @@ def _loop(folder: Path, lab: Facts, changes: t.Sequence[Facts]) -> str:
     return str(path)
 
 
-def _environment_with_kvm() -> Path:
-    """The environment with the package `ansible`, made anew when its requirements have changed. Raises Unavailable."""
-    stamp = ENVIRONMENT / ".requirements"
-    if stamp.is_file() and stamp.read_text() == REQUIREMENTS.read_text():
-        return ENVIRONMENT
-    print(f"Making {ENVIRONMENT.name} with community.proxmox (once, about a minute, 550 MB) ...", flush=True)
-    python = ENVIRONMENT / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
-    for command in ([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], pip):
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise Unavailable(f"{ENVIRONMENT.name} could not be made: {last[0]}")
-    stamp.write_text(REQUIREMENTS.read_text())
-    return ENVIRONMENT
-
-
-def _version(environment: Path) -> str:
-    (manifest,) = environment.glob("lib/python*/site-packages/ansible_collections/community/proxmox/MANIFEST.json")
+def _version(python: Path) -> str:
+    (manifest,) = python.parents[1].glob("lib/python*/site-packages/ansible_collections/community/proxmox/MANIFEST.json")
     return str(json.loads(manifest.read_text())["collection_info"]["version"])
 
 

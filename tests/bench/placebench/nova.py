@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
+
+from environments import Unavailable, python_with
 
 from . import contest, metric
 from .contest import Run
@@ -18,13 +19,7 @@ from .metric import Held
 from .workloads import Churn
 
 ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = ROOT / ".venv-nova"
-REQUIREMENTS = ROOT / "requirements" / "nova.txt"
 WORKER = ROOT / "tests" / "bench" / "nova_worker.py"
-
-
-class Unavailable(Exception):
-    """nova cannot be run here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +33,8 @@ class Fits:
 
 
 def interpreter() -> Path:
-    """The Python of the environment with nova, made anew when its requirements have changed. Raises Unavailable."""
-    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".requirements"
-    if stamp.is_file() and stamp.read_text() == REQUIREMENTS.read_text():
-        return python
-    print(f"Making {ENVIRONMENT.name} with nova (once, about two minutes) ...", flush=True)
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
-    for command in ([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], pip):
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise Unavailable(f"{ENVIRONMENT.name} could not be made: {last[0]}")
-    stamp.write_text(REQUIREMENTS.read_text())
-    return python
+    """The Python of the environment with nova. Raises Unavailable."""
+    return python_with("nova", "with nova (once, about two minutes)")
 
 
 def churn(stream: Churn) -> Fits:

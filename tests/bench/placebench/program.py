@@ -9,6 +9,8 @@ import re
 import typing as t
 from pathlib import Path
 
+from environments import Unavailable
+
 from . import goals, metric, nova, plots, quality, speed, workloads
 from .quality import GREEDY, OURS, OURS_REPACK, BatchResult, ChurnResult, Quality
 from .speed import Speed
@@ -39,7 +41,7 @@ def run(quick: bool = False, write: bool = False) -> int:
 def _nova() -> t.Tuple[bool, t.List[str]]:
     try:
         nova.interpreter()
-    except nova.Unavailable as e:
+    except Unavailable as e:
         return False, [f"nova is left out: {e}"]
     return True, []
 
