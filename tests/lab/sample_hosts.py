@@ -51,6 +51,18 @@ def epyc_9354(node: str = "pve1", memory_mib: int = 128000) -> Facts:
     }
 
 
+def eight_cores(node: str = "pve1") -> Facts:
+    """16 CPUs in one NUMA node; the sibling of CPU c is c + 8; nothing but what planning needs."""
+    return {
+        "node": node,
+        "cpus": {"online": "0-15"},
+        "cores": [f"{core},{core + 8}" for core in range(8)],
+        "packages": [{"id": 0, "cpus": "0-15"}],
+        "l3_domains": [{"id": 0, "cpus": "0-15"}],
+        "numa_nodes": [{"id": 0, "cpus": "0-15", "memory_mib": 64000}],
+    }
+
+
 def guest(vmid: int, vcpus: int, memory_mib: int = 1024, node: str = "pve1", **more: t.Any) -> Facts:
     return {"vmid": vmid, "node": node, "vcpus": vcpus, "memory_mib": memory_mib, **more}
 

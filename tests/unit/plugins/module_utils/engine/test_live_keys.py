@@ -9,14 +9,8 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan impor
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
+from sample_hosts import eight_cores, snapshot
 
-HOST = {
-    "cpus": {"online": "0-15"},
-    "cores": [f"{cpu},{cpu + 8}" for cpu in range(8)],
-    "packages": [{"id": 0, "cpus": "0-15"}],
-    "l3_domains": [{"id": 0, "cpus": "0-15"}],
-    "numa_nodes": [{"id": 0, "cpus": "0-15", "memory_mib": 64000}],
-}
 RULES = [
     {"match": {"vmids": [101]}, "class": "isolated", "emulator": "reserved"},
     {"match": {"vmids": [102]}, "vcpu_pinning": False},
@@ -26,8 +20,8 @@ RULES = [
 
 def test_pools_and_threads_of_each_guest():
     guests = [{"vmid": vmid, "node": "pve1", "vcpus": 2, "memory_mib": 1024} for vmid in (101, 102, 103)]
-    snapshot = Snapshot.from_dict({"hosts": {"pve1": {**HOST, "node": "pve1"}}, "guests": guests})
-    plan = check_plan(place(snapshot, Policy.from_dict({"rules": RULES, "reserved": {"default": {"cpus": "0,8"}}})))
+    document = Snapshot.from_dict(snapshot([eight_cores()], guests))
+    plan = check_plan(place(document, Policy.from_dict({"rules": RULES, "reserved": {"default": {"cpus": "0,8"}}})))
     assert {entry["vmid"]: (entry["cpus"], entry["vcpu_pinning"], entry["emulator"]) for entry in plan["placements"]} == {
         101: ("1-2", True, "reserved"),
         102: ("3,11", False, "shared"),

@@ -14,19 +14,12 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.plan impor
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.planner import place
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy import Policy
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot import Snapshot
-
-HOST = {
-    "cpus": {"online": "0-15"},
-    "cores": [f"{cpu},{cpu + 8}" for cpu in range(8)],
-    "packages": [{"id": 0, "cpus": "0-15"}],
-    "l3_domains": [{"id": 0, "cpus": "0-15"}],
-    "numa_nodes": [{"id": 0, "cpus": "0-15", "memory_mib": 64000}],
-}
+from sample_hosts import eight_cores, snapshot
 
 
 def plan_for(policy: t.Mapping[str, t.Any], *guests: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     full = [{"node": "pve1", "vcpus": 4, "memory_mib": 1024, **guest} for guest in guests]
-    return place(Snapshot.from_dict({"hosts": {"pve1": {**HOST, "node": "pve1"}}, "guests": full}), Policy.from_dict(policy))
+    return place(Snapshot.from_dict(snapshot([eight_cores()], full)), Policy.from_dict(policy))
 
 
 RULES = [
@@ -83,7 +76,7 @@ def test_free_cpus_know_two_keys():
 
 
 def facts_of(plan: t.Mapping[str, t.Any], node: str = "pve1") -> t.Dict[str, t.Any]:
-    return {**HOST, "node": node, "fingerprint": plan["hosts"].get(node)}
+    return {**eight_cores(node), "fingerprint": plan["hosts"].get(node)}
 
 
 def test_one_host_gets_the_options_of_the_modules():
