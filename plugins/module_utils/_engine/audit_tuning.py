@@ -12,7 +12,7 @@ import typing as t
 
 from .audit_drift import Drift
 from .cpuset import format_cpulist, parse_cpulist, union
-from .guest import Guest
+from .guest import Guest, has_function
 from .snapshot import Snapshot
 from .wording import plural, sentence
 
@@ -63,7 +63,7 @@ def _frequency(guest: Guest, node: str, wanted: Document, cpus: int, policies: t
 
 def _interrupts(guest: Guest, node: str, wanted: Document, found: t.Sequence[Document]) -> t.Iterator[Drift]:
     device = str(wanted["pci"])
-    own = [entry for entry in found if str(entry["device"]) == device or str(entry["device"]).startswith(device + ".")]
+    own = [entry for entry in found if has_function(device, str(entry["device"]))]
     astray = [entry for entry in own if entry["changed"]]
     if astray:
         live = format_cpulist(union(parse_cpulist(str(entry["effective"] or entry["before"])) for entry in astray))

@@ -101,6 +101,11 @@ class Guest:
         return f"guest {self.vmid} ({self.name})" if self.name else f"guest {self.vmid}"
 
 
+def has_function(given: str, address: str) -> bool:
+    """Whether the PCI function `address` is the one `given`, or one of the device that is given without a function."""
+    return address == given or address.startswith(given + ".")
+
+
 def describes_host(guest: Guest) -> bool:
     """Whether it is karpenter's dummy guest, which belongs into neither books nor reports."""
     return guest.name == _NODE_CAPACITY_NAME and _NODE_CAPACITY_TAG in guest.tags

@@ -19,7 +19,7 @@ from .demand import Choice, Demand
 from .desired import pinned_keys
 from .errors import PlacementError
 from .existing import brought_nearer, has_remote_memory, settled, spans_hostnodes, stored_holding
-from .guest import Cell, Guest
+from .guest import Cell, Guest, has_function
 from .guest_threads import check_config, hidden_all_the_same, in_pairs, thread_keys
 from .ledger import Ledger
 from .policy import Rule
@@ -115,7 +115,7 @@ def device_cpus(guest: Guest, host: Host) -> int:
     near = 0
     for address in guest.hostpci:
         for device in host.pci_devices.values():
-            if device.address == address or device.address.startswith(address + "."):
+            if has_function(address, device.address):
                 numa_node = host.numa_node_by_id.get(device.numa_node if device.numa_node is not None else -1)
                 near |= numa_node.cpus if numa_node else 0
     return near

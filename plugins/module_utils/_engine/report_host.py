@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from .automatic import reserved_mib
 from .cpuset import count, format_cpulist, format_ordered, union
 from .findings import Finding
+from .guest import has_function
 from .occupancy import STATES, Occupancy, Tenant, largest_free
 from .topology import Host, NumaNode, Zone
 
@@ -160,6 +161,6 @@ def _devices(numa_node: NumaNode, occupancy: Occupancy, facts: t.Mapping[str, t.
         if entry.get("numa_node") != numa_node.id:
             continue
         for tenant in occupancy.tenants:
-            if any(address == given or address.startswith(given + ".") for given in tenant.guest.hostpci):
+            if any(has_function(given, address) for given in tenant.guest.hostpci):
                 code = str(entry.get("class") or "")
                 yield {"address": address, "kind": _DEVICE_KINDS.get(code[2:4].lower(), "device"), "vmid": tenant.guest.vmid}
