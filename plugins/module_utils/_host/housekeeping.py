@@ -9,17 +9,15 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import contextlib
-import time
 import typing as t
 
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
 from .files import Tree
 from .hands import Hands
-from .scope import CGROUP, read_scope
+from .scope import CGROUP, read_scope, settled_scope
 
 UNITS = ("system.slice", "user.slice", "init.scope")
-_PATIENCE_S = 10.0
 
 
 def units_to_set(tree: Tree, wanted: t.Optional[int], remembered: t.Mapping[str, str]) -> t.Dict[str, int]:
@@ -53,12 +51,8 @@ def set_unit(tree: Tree, hands: Hands, unit: str, cpus: int) -> None:
     """Give a unit CPUs and read them back. Raises SettingError with the unit as it was."""
     before = read_scope(tree, unit)
     hands.set_property(unit, "AllowedCPUs", format_cpulist(cpus))
-    end = time.monotonic() + _PATIENCE_S
-    while tree.exists(f"{CGROUP}/{unit}") and read_scope(tree, unit).effective != cpus:
-        if time.monotonic() > end:
-            with contextlib.suppress(SettingError):
-                hands.set_property(unit, "AllowedCPUs", format_cpulist(before.asked or before.effective or 0))
-            raise SettingError(
-                f"{unit} did not get CPUs {format_cpulist(cpus)}, because another cgroup has them; it was put back as it was."
-            )
-        time.sleep(0.02)
+    now = settled_scope(tree, unit, cpus, lambda: tree.exists(f"{CGROUP}/{unit}"))
+    if tree.exists(f"{CGROUP}/{unit}") and now.effective != cpus:
+        with contextlib.suppress(SettingError):
+            hands.set_property(unit, "AllowedCPUs", format_cpulist(before.to_restore))
+        raise SettingError(f"{unit} did not get CPUs {format_cpulist(cpus)}, because another cgroup has them; it was put back as it was.")

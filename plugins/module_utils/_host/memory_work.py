@@ -22,7 +22,7 @@ from .hands import Hands
 from .mappings import read_mappings
 from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, move, wanted_ranges
 from .runtime import Running
-from .scope import CGROUP, scope_of_vm
+from .scope import CGROUP, scope_of_vm, unit_of_vm
 
 _MIB = 1 << 20
 
@@ -101,7 +101,7 @@ def _narrow(has: int, cells: t.Sequence[Cell], entry: t.Optional[t.Mapping[str, 
 
 def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork, deadline: float) -> Moved:
     """Move, then narrow where all has moved. Raises SettingError."""
-    unit = f"{guest.vmid}.scope"
+    unit = unit_of_vm(guest.vmid)
     if work.ranges and work.has and work.homes & ~work.has:
         hands.set_property(unit, "AllowedMemoryNodes", format_cpulist(work.has | work.homes))
     moved = move(tree, hands, guest, work.ranges, deadline) if work.ranges else Moved(work.before_mib, work.before_mib)
@@ -117,4 +117,4 @@ def release_memory(tree: Tree, hands: Hands, vmid: int) -> None:
         raise SettingError(
             f"{tree.full(CGROUP)}/cpuset.mems.effective says nothing, so guest {vmid} keeps its AllowedMemoryNodes; restart it."
         )
-    hands.set_property(f"{vmid}.scope", "AllowedMemoryNodes", format_cpulist(everything))
+    hands.set_property(unit_of_vm(vmid), "AllowedMemoryNodes", format_cpulist(everything))

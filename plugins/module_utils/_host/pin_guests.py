@@ -12,70 +12,24 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._engine.cpuset import format_cpulist, format_known, parse_cpulist
-from .._engine.errors import CorepinError, PlanError, SettingError
+from .._engine.cpuset import format_cpulist, format_known
+from .._engine.errors import CorepinError, SettingError
 from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release
 from .cpus import read_cpu_sets
 from .files import Tree
 from .hands import Hands
 from .housekeeping import set_unit, shown_unit, units_to_set
-from .memory_move import Moved
 from .memory_work import MemoryWork, carry_out_memory, memory_work, release_memory
-from .pinning import HostPlan, Target, host_plan, released, shown_after, shown_before, tighter, warnings_for
+from .pin_wishes import Wishes, wishes_of
+from .pinning import Target, released, shown_after, shown_before, tighter, warnings_for
 from .pinning_apply import VmJob, carry_out, prepare, put_back
 from .pinning_kept import Kept
-from .pinning_text import lines_of
+from .pinning_text import Row, lines_of, memory_row, row_of
 from .runtime import Running, read_running
 from .scope import read_scope, scope_of_vm
-from .sysfs import read_fingerprint
 from .threads import Company, read_company
 
-Row = t.Dict[str, t.Any]
 Result = t.Dict[str, t.Any]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: whom earlier runs touched and nobody places
-    any more; `open_cpus`: what these get; `services`: the CPUs for the host's own services, None for all."""
-
-    node: str
-    targets: t.Mapping[int, Target]
-    release: t.FrozenSet[int]
-    open_cpus: int
-    services: t.Optional[int]
-    memory_move: bool
-    memory_timeout_s: float
-
-
-def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], kept: Kept) -> Wishes:
-    """Raises PlanError where the plan is not for this host as it is, SettingError where housekeeping lacks reserved CPUs."""
-    node, present = options["node"], options["state"] == "present"
-    touched = frozenset(int(vmid) for vmid in [*kept.guests, *kept.containers])
-    everything = read_scope(tree, "qemu.slice").effective or read_cpu_sets(tree).online
-    if not present:
-        shared = parse_cpulist(plan["pools"][node]["shared"]) if plan and node in plan.get("pools", {}) else parse_cpulist(kept.open_cpus)
-        return Wishes(node, {}, touched, shared & everything or everything, None, False, 0.0)
-    if plan is None:
-        raise PlanError("There is no plan; hand over the document that plan wrote.")
-    here = host_plan(plan, node)
-    _check_fingerprint(tree, here)
-    if options["housekeeping"] and not here.reserved:
-        raise SettingError(f"housekeeping keeps services on reserved CPUs, but host {node} has none; reserve some with corepin_reserved.")
-    return Wishes(
-        node=node,
-        targets=here.targets,
-        release=frozenset(touched - set(here.targets) - set(here.elsewhere)),
-        open_cpus=here.shared & everything or everything,
-        services=here.reserved if options["housekeeping"] else None,
-        memory_move=bool(options["memory_move"]),
-        memory_timeout_s=float(options["memory_timeout"]),
-    )
-
-
-def _check_fingerprint(tree: Tree, here: HostPlan) -> None:
-    if here.fingerprint and here.fingerprint != read_fingerprint(tree):
-        raise PlanError(f"The CPUs of host {here.node} are laid out otherwise than the plan knows them; plan again (nothing was changed).")
 
 
 @dataclass
@@ -105,7 +59,7 @@ class Run:
         running = {guest.vmid: guest for guest in read_running(self.tree, everybody)} if everybody else {}
         for vmid in sorted(everybody):
             target = self.wishes.targets.get(vmid)
-            row = _row(vmid, target)
+            row = row_of(vmid, target)
             self.rows.append(row)
             try:
                 self._look_at(row, vmid, target, running.get(vmid))
@@ -136,7 +90,7 @@ class Run:
         widen = row["class"] is None and entry is not None and bool(entry["memory_nodes"])
         row.update(changed=bool(job.work) or bool(memory) or widen, before=shown_before(guest), after=shown_after(target, guest, job.rooms))
         if memory:
-            row["memory"] = _memory_row(memory, None)
+            row["memory"] = memory_row(memory, None)
         self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
         if memory and memory.why_not:
             self.warnings.append(f"The memory of guest {guest.vmid} stays where it is: {memory.why_not}.")
@@ -170,7 +124,7 @@ class Run:
         """Do what is to be done, guest by guest; what fails is put back, and the others go on. Raises SettingError for the memory file."""
         on_disk = self.kept.copy()
         self.known = {job.guest.vmid for _row, job, _memory in self.vms if self.kept.of(job.guest)}
-        self._note_intentions()
+        self._intend()
         if self.kept != on_disk:
             self.kept.write(self.tree)
             on_disk = self.kept.copy()
@@ -183,27 +137,25 @@ class Run:
             self._act_on_vm(row, vm, memory, deadline)
         for unit, cpus in self.services.items():
             self._act_on_unit(unit, cpus)
-        self._forget()
+        alive = {job.guest.vmid for _row, job, _memory in self.vms}
+        failed = {row["vmid"] for row in self.rows if row["failed"]}
+        self.kept.forget({row["vmid"] for row in self.rows} - alive - failed)
         if self.kept != on_disk:
             self.kept.write(self.tree)
 
-    def _note_intentions(self) -> None:
+    def _intend(self) -> None:
+        """Note what is about to be set, for the disk."""
         for _row, job, memory in self.vms:
             if job.work or memory or self.kept.of(job.guest):
                 entry = self.kept.enter(job.guest, job.target.masks, more=bool(job.work))
                 entry["memory_nodes"] = sorted({*entry["memory_nodes"], *(memory.settings if memory else ())})
-        for _row, container in self.containers:
-            if container.vmid in self.wishes.targets and (container or str(container.vmid) in self.kept.containers):
-                self._note_container(container)
+        for row, container in self.containers:
+            if row["class"] is not None and (container or str(container.vmid) in self.kept.containers):
+                self.kept.enter_container(container)
         if self.wishes.services is not None:
             self.kept.units.update({unit: format_cpulist(cpus) for unit, cpus in self.services.items()})
         if self.wishes.targets and (self.kept.guests or self.kept.containers or self.kept.units):
             self.kept.open_cpus = format_cpulist(self.wishes.open_cpus)
-
-    def _note_container(self, job: ContainerJob) -> None:
-        entry = self.kept.containers.setdefault(str(job.vmid), {"before": job.stored, "set": []})
-        own = format_cpulist(job.live) if job.live is not None else job.wanted
-        entry["set"] = sorted({*(entry["set"] if job else ()), *([own] if own else entry["set"])})
 
     def _act_on_vm(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
         guest, known = job.guest, job.guest.vmid in self.known
@@ -231,7 +183,7 @@ class Run:
         except SettingError:
             put_back(self.tree, self.hands, job, self.company)
             raise
-        row["memory"] = _memory_row(memory, moved)
+        row["memory"] = memory_row(memory, moved)
         entry = self.kept.of(job.guest)
         if entry is not None:
             entry["left_mib"] = {str(numa_node): mib for numa_node, mib in moved.left_mib.items()} if moved.finished else {}
@@ -250,7 +202,7 @@ class Run:
             if row["class"] is None:
                 self.kept.containers.pop(str(job.vmid), None)
             elif str(job.vmid) in self.kept.containers:
-                self._note_container(ContainerJob(job.vmid, job.guest, job.config, None, job.wanted, job.wanted))
+                self.kept.enter_container(ContainerJob(job.vmid, job.guest, job.config, None, job.wanted, job.wanted))
         except SettingError as e:
             self._failed(row, str(e))
 
@@ -262,14 +214,6 @@ class Run:
         except SettingError as e:
             self.failures.append(str(e))
 
-    def _forget(self) -> None:
-        """Drop what was remembered of processes that are gone, and of containers that nobody has any more."""
-        alive = {str(job.guest.vmid) for _row, job, _memory in self.vms}
-        failed = {str(row["vmid"]) for row in self.rows if row["failed"]}
-        considered = {str(row["vmid"]) for row in self.rows}
-        for vmid in [vmid for vmid in self.kept.guests if vmid in considered and vmid not in alive | failed]:
-            del self.kept.guests[vmid]
-
     def _failed(self, row: Row, message: str) -> None:
         row.update(failed=True, changed=False, reason=message, after=row["before"])
         self.failures.append(message)
@@ -279,33 +223,6 @@ class Run:
         changed = any(row["changed"] for row in self.rows) or bool(self.services)
         lines = lines_of(self.rows, self.units)
         return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units, "lines": lines}
-
-
-def _row(vmid: int, target: t.Optional[Target]) -> Row:
-    return {
-        "vmid": vmid,
-        "type": None,
-        "class": target.cpu_class if target else None,
-        "changed": False,
-        "skipped": False,
-        "failed": False,
-        "reason": None,
-        "before": None,
-        "after": None,
-    }
-
-
-def _memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:
-    """Amounts in MiB by NUMA node, as texts; without `moved` what would be moved."""
-
-    def texts(amounts: t.Mapping[int, int]) -> t.Dict[str, int]:
-        return {str(numa_node): mib for numa_node, mib in sorted(amounts.items())}
-
-    row: Row = {"numa_nodes": format_cpulist(memory.homes), "before": texts(memory.before_mib), "astray": texts(memory.astray_mib)}
-    if moved is not None:
-        row.update(after=texts(moved.after), moved_mib=moved.moved_mib, left=texts(moved.left_mib), finished=moved.finished)
-        row.update(steps=moved.steps, seconds=moved.seconds)
-    return row
 
 
 def pin_guests(

@@ -55,7 +55,7 @@ class Target:
 class HostPlan:
     """A plan's word on one host: CPUs that it keeps for itself and that are open to shared guests (masks), and its guests.
 
-    `elsewhere`: guests that the plan knows and gives nothing here, so that what they have is left to them.
+    `left_alone`: guests that the plan places on another host, refuses or skips, so that what they have is left to them.
     """
 
     node: str
@@ -63,7 +63,7 @@ class HostPlan:
     reserved: int
     shared: int
     targets: t.Mapping[int, Target]
-    elsewhere: t.Collection[int]
+    left_alone: t.Collection[int]
 
 
 def host_plan(plan: t.Mapping[str, t.Any], node: str) -> HostPlan:
@@ -75,14 +75,14 @@ def host_plan(plan: t.Mapping[str, t.Any], node: str) -> HostPlan:
         raise PlanError(f"The plan says nothing of host {node}; give its name in PVE with node, or plan again with its facts.")
     reserved, shared = (parse_cpulist(pools[node][name]) for name in ("reserved", "shared"))
     here = [entry for entry in plan["placements"] if entry["node"] == node]
-    left_alone = [*plan["refused"], *(entry for entry in plan.get("skipped", ()) if entry["rule"] != "no_rule")]
+    unplaced = [*plan["refused"], *(entry for entry in plan.get("skipped", ()) if entry["rule"] != "no_rule")]
     return HostPlan(
         node=node,
         fingerprint=plan["hosts"].get(node),
         reserved=reserved,
         shared=shared,
         targets={int(entry["vmid"]): target_of(entry, reserved) for entry in here},
-        elsewhere=frozenset(int(entry["vmid"]) for entry in [*plan["placements"], *left_alone] if entry.get("node") != node),
+        left_alone=frozenset(int(entry["vmid"]) for entry in [*plan["placements"], *unplaced]) - {int(entry["vmid"]) for entry in here},
     )
 
 

@@ -12,7 +12,6 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import contextlib
-import time
 import typing as t
 from dataclasses import dataclass
 
@@ -22,13 +21,11 @@ from .files import Tree
 from .hands import Hands
 from .pinning import Target, Work, check_available, threads_to_set, work_for
 from .qmp import QmpThreads
-from .runtime import Running, start_of
-from .scope import CGROUP, cgroup_of, processes_in, read_scope, scope_of_vm
+from .runtime import Running, still_runs
+from .scope import CGROUP, Scope, cgroup_of, processes_in, read_scope, scope_of_vm, settled_scope, unit_of_vm
 from .threads import Company, Thread, qemu_threads, threads_beside
 
 _PASSES = 20
-_PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
-_PAUSE_S = 0.02
 
 
 @dataclass
@@ -43,7 +40,7 @@ class VmJob:
 
     @property
     def unit(self) -> str:
-        return f"{self.guest.vmid}.scope"
+        return unit_of_vm(self.guest.vmid)
 
 
 def prepare(tree: Tree, guest: Running, target: Target) -> VmJob:
@@ -82,11 +79,6 @@ def partition_with(tree: Tree, cpus: int) -> t.Optional[str]:
     return None
 
 
-def still_runs(tree: Tree, guest: Running) -> bool:
-    """Whether it is still the same process."""
-    return guest.pid is not None and start_of(tree, guest.pid) == guest.started
-
-
 def carry_out(tree: Tree, hands: Hands, job: VmJob, company: Company) -> bool:
     """Do the work of a job and read it back; False where the guest stopped meanwhile. `company` as the host was read.
 
@@ -107,12 +99,8 @@ def carry_out(tree: Tree, hands: Hands, job: VmJob, company: Company) -> bool:
 
 def _check_scope(tree: Tree, job: VmJob) -> None:
     """Wait until the scope's cpuset is what was asked for. Raises SettingError where it is not, or the kernel cut it silently."""
-    wanted, path = job.target.scope, scope_of_vm(job.guest.vmid)
-    end = time.monotonic() + _PATIENCE_S
-    scope = read_scope(tree, path)
-    while scope.asked != wanted and time.monotonic() < end and still_runs(tree, job.guest):
-        time.sleep(_PAUSE_S)
-        scope = read_scope(tree, path)
+    wanted = job.target.scope
+    scope = _settled(tree, job, wanted)
     if scope.asked == wanted and scope.effective == wanted:
         return
     missing = wanted & ~(scope.effective or 0)
@@ -156,13 +144,12 @@ def threads_now(tree: Tree, guest: Running, company: Company) -> t.List[Thread]:
 
 def put_back(tree: Tree, hands: Hands, job: VmJob, company: Company) -> None:
     """As well as possible: the scope's cpuset (all that it had, where nobody had asked for one), then each thread's mask."""
-    scope = job.guest.scope
     now = read_scope(tree, scope_of_vm(job.guest.vmid))
-    before = scope and (scope.asked or scope.effective)
+    before = job.guest.scope.to_restore if job.guest.scope else 0
     if before and job.work.scope is not None and now.asked != before and (now.asked or now.effective != before):
         with contextlib.suppress(SettingError):
             hands.set_property(job.unit, "AllowedCPUs", format_cpulist(before))
-            _wait_for(tree, job, before)
+            _settled(tree, job, before)
     masks = {thread.tid: thread.cpus for thread in job.guest.threads}
     for thread in threads_now(tree, job.guest, company):
         cpus = masks.get(thread.tid, masks.get(thread.pid, thread.cpus))
@@ -171,7 +158,5 @@ def put_back(tree: Tree, hands: Hands, job: VmJob, company: Company) -> None:
                 hands.set_mask(thread, cpus)
 
 
-def _wait_for(tree: Tree, job: VmJob, cpus: int) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while read_scope(tree, scope_of_vm(job.guest.vmid)).asked != cpus and time.monotonic() < end:
-        time.sleep(_PAUSE_S)
+def _settled(tree: Tree, job: VmJob, asked: int) -> Scope:
+    return settled_scope(tree, scope_of_vm(job.guest.vmid), asked, lambda: still_runs(tree, job.guest))

@@ -15,6 +15,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
+from .container_cpuset import ContainerJob
 from .files import Tree
 from .kept import recall, remember
 from .runtime import Running
@@ -69,3 +70,14 @@ class Kept:
         entry["masks"] = sorted(format_cpulist(mask) for mask in {*masks, *known})
         self.guests[str(guest.vmid)] = entry
         return entry
+
+    def enter_container(self, job: ContainerJob) -> None:
+        """Note that a container's key and cgroup get what `job` says, or have it."""
+        entry = self.containers.setdefault(str(job.vmid), {"before": job.stored, "set": []})
+        own = format_cpulist(job.live) if job.live is not None else job.wanted
+        entry["set"] = sorted({*(entry["set"] if job else ()), *([own] if own else entry["set"])})
+
+    def forget(self, gone: t.Iterable[int]) -> None:
+        """Drop what was remembered of processes that are gone."""
+        for vmid in gone:
+            self.guests.pop(str(vmid), None)

@@ -1,7 +1,7 @@
 # Copyright (c) corepin contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result of guest_pinning for people: sentences, and before and after for `--diff`.
+"""The result of guest_pinning: its rows, sentences, and before and after for `--diff`.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -10,7 +10,40 @@ from __future__ import annotations
 
 import typing as t
 
-Row = t.Mapping[str, t.Any]
+from .._engine.cpuset import format_cpulist
+from .memory_move import Moved
+from .memory_work import MemoryWork
+from .pinning import Target
+
+Row = t.Dict[str, t.Any]
+
+
+def row_of(vmid: int, target: t.Optional[Target]) -> Row:
+    """The row of a guest before anything is known of it."""
+    return {
+        "vmid": vmid,
+        "type": None,
+        "class": target.cpu_class if target else None,
+        "changed": False,
+        "skipped": False,
+        "failed": False,
+        "reason": None,
+        "before": None,
+        "after": None,
+    }
+
+
+def memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:
+    """Amounts in MiB by NUMA node, as texts; without `moved` what would be moved."""
+
+    def texts(amounts: t.Mapping[int, int]) -> t.Dict[str, int]:
+        return {str(numa_node): mib for numa_node, mib in sorted(amounts.items())}
+
+    row: Row = {"numa_nodes": format_cpulist(memory.homes), "before": texts(memory.before_mib), "astray": texts(memory.astray_mib)}
+    if moved is not None:
+        row.update(after=texts(moved.after), moved_mib=moved.moved_mib, left=texts(moved.left_mib), finished=moved.finished)
+        row.update(steps=moved.steps, seconds=moved.seconds)
+    return row
 
 
 def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row]) -> t.List[str]:

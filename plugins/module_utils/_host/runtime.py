@@ -142,6 +142,11 @@ def start_of(tree: Tree, pid: int) -> t.Optional[int]:
     return int(fields[_STARTED]) if len(fields) > _STARTED else None
 
 
+def still_runs(tree: Tree, guest: Running) -> bool:
+    """Whether it is still the same process."""
+    return guest.pid is not None and start_of(tree, guest.pid) == guest.started
+
+
 def read_container(tree: Tree, vmid: int) -> t.Optional[Running]:
     """A running container; None where it has no process (any more)."""
     path = scope_of_container(vmid)

@@ -10,12 +10,15 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 
 from __future__ import annotations
 
+import time
 import typing as t
 from dataclasses import dataclass
 
 from .files import Tree
 
 CGROUP = "sys/fs/cgroup"
+_PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
+_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,18 @@ class Scope:
     asked: t.Optional[int]
     effective: t.Optional[int]
 
+    @property
+    def to_restore(self) -> int:
+        """What to ask for so that it is again as it is: all that it has, where nobody has asked; 0 where that is not known."""
+        return self.asked or self.effective or 0
+
+
+def unit_of_vm(vmid: int) -> str:
+    return f"{vmid}.scope"
+
 
 def scope_of_vm(vmid: int) -> str:
-    return f"qemu.slice/{vmid}.scope"
+    return f"qemu.slice/{unit_of_vm(vmid)}"
 
 
 def scope_of_container(vmid: int) -> str:
@@ -56,6 +68,16 @@ def read_scope(tree: Tree, path: str) -> Scope:
         if effective is not None:
             break
     return Scope(path, tree.cpulist(f"{CGROUP}/{path}/cpuset.cpus"), effective)
+
+
+def settled_scope(tree: Tree, path: str, asked: int, worth_it: t.Callable[[], bool]) -> Scope:
+    """The CPU sets of a cgroup once systemd has written `asked` into it, or as they are after a while, or once it is not `worth_it`."""
+    end = time.monotonic() + _PATIENCE_S
+    scope = read_scope(tree, path)
+    while scope.asked != asked and time.monotonic() < end and worth_it():
+        time.sleep(_PAUSE_S)
+        scope = read_scope(tree, path)
+    return scope
 
 
 def _upwards(path: str) -> t.Iterator[str]:

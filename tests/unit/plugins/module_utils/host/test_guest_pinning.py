@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError, SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host import pinning_apply, qmp
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import qmp, scope
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import pin_guests
@@ -238,7 +238,7 @@ def test_a_partition_of_somebody_else(host, monkeypatch):
     host.running.write(f"{CGROUP}/rt/cpuset.cpus.partition", "isolated\n")
     before = host.masks(5000)
     # It comes while we are at work: the kernel cuts the scope silently.
-    monkeypatch.setattr(pinning_apply, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(scope, "_PATIENCE_S", 0.1)
     host.hands.cut = 1 << 9
     host.pin(plan)
     (failure,) = host.failures
