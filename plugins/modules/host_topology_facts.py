@@ -305,6 +305,7 @@ ansible_facts:
           description:
             - Network interfaces that are hardware, have an address, or stand on one of these (bridges, bonds, VLANs).
             - RV(ignore:lower) are those that it stands on, RV(ignore:master) is the bridge or bond that it is a port of.
+            - An IPv4 address whose network is on several interfaces is listed with each of them.
           type: list
           elements: dict
           returned: always

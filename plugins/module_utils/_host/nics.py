@@ -4,7 +4,8 @@
 """Network interfaces: their PCI device, addresses and what they are ports of (kernel: ABI sysfs-class-net).
 
 Addresses come from procfs alone, so that a captured tree shows them too: IPv6 from proc/net/if_inet6, IPv4 from
-proc/net/fib_trie (which address is local) joined with proc/net/route (which interface its network is on).
+proc/net/fib_trie (which address is local) joined with proc/net/route (which interface its network is on). An address whose
+network is on several interfaces counts as an address of each of them, for nothing there tells whose it is.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -80,9 +81,9 @@ def _addresses(tree: Tree) -> t.Dict[str, t.List[str]]:
     for text in sorted(set(_LOCAL_ADDRESS.findall(tree.text("proc/net/fib_trie") or "")), key=ipaddress.IPv4Address):
         address = ipaddress.IPv4Address(text)
         homes = [(network, name) for network, name in networks if address in network]
-        if homes:
-            network, name = max(homes, key=lambda home: home[0].prefixlen)
-            found.setdefault(name, []).append(f"{address}/{network.prefixlen}")
+        narrowest = max((network.prefixlen for network, _name in homes), default=0)
+        for name in dict.fromkeys(name for network, name in homes if network.prefixlen == narrowest):
+            found.setdefault(name, []).append(f"{address}/{narrowest}")
     for name, text in _ipv6_addresses(tree):
         found.setdefault(name, []).append(text)
     return found

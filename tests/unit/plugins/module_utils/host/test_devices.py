@@ -108,6 +108,15 @@ def test_an_address_belongs_to_the_narrowest_network(read):
     assert [nic["addresses"] for nic in host["nics"]] == [["10.0.0.1/8"], ["10.20.0.1/16", "10.20.30.9/32"]]
 
 
+def test_an_address_in_a_network_on_two_interfaces_belongs_to_both(read):
+    nics = (
+        Nic("eno1", "0000:41:00.0", ("10.20.0.11/24",)),
+        Nic("eno2", "0000:41:00.1", ("10.20.0.12/24",)),
+    )
+    host = read(dataclasses.replace(MODELS["epyc-9354-nps4"], nics=nics))
+    assert [nic["addresses"] for nic in host["nics"]] == [["10.20.0.11/24", "10.20.0.12/24"]] * 2
+
+
 def test_link_local_addresses_and_broken_lines_are_left_out(tree):
     host = tree("epyc-9354-nps4")
     host.write(
