@@ -93,7 +93,8 @@ options:
     type: path
     default: /
 notes:
-  - CPUs of one frequency policy share its values. Where a policy has CPUs of several sets, it follows the faster wish, with a warning.
+  - CPUs of one frequency policy share its values. Where a policy has CPUs of several sets, it follows the faster wish, and a warning
+    names the CPUs that get it unasked. A set without a maximum lifts that of the others, and V(performance) their preferences.
   - Services that set governors too, such as C(tuned) and C(power-profiles-daemon), are named in a warning and left alone.
   - A host without frequency scaling, for example a virtual machine, is skipped.
   - The kernel rounds frequencies, and the preference V(default) reads back under another name. What a value reads back as is remembered

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._engine.cpuset import mask_of
+from .._engine.frequency import Setting
 from .cpus import CPU
 from .files import Tree
 
@@ -25,16 +26,6 @@ FILES = {
     "max_khz": "scaling_max_freq",
     "min_khz": "scaling_min_freq",
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What can be set of a policy; None: the driver does not have it, or it stays as it is. `epp`: energy performance preference."""
-
-    governor: t.Optional[str] = None
-    epp: t.Optional[str] = None
-    min_khz: t.Optional[int] = None
-    max_khz: t.Optional[int] = None
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,10 @@ from dataclasses import dataclass, replace
 
 from .._engine.cpuset import format_cpulist, mask_of, union
 from .._engine.errors import SettingError
+from .._engine.frequency import EPPS, PERFORMANCE, Setting, fastest
 from .cpu_options import named_cpus
-from .cpufreq_policies import CpufreqPolicy, Setting, read_hardware_range
+from .cpufreq_policies import CpufreqPolicy, read_hardware_range
 from .files import Tree
-
-PERFORMANCE = "performance"
-
-# Where CPUs of one policy have several wishes, the one further to the front holds for all of them.
-_GOVERNORS = (PERFORMANCE, "schedutil", "ondemand", "conservative", "powersave")
-_EPPS = (PERFORMANCE, "balance_performance", "default", "balance_power", "power")
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def changes_for(tree: Tree, policies: t.Sequence[CpufreqPolicy], wishes: t.Seque
     for policy in policies:
         touching = [wish for wish in wishes if wish.cpus & policy.cpus]
         if touching:
-            wanted = _strictest([wish.setting for wish in touching])
+            wanted = fastest([wish.setting for wish in touching])
             _check(tree, policy, wanted)
             agreed = [wish.cpus for wish in touching if wish.setting == wanted]
             changes.append(Change(policy, wanted, policy.cpus & ~union(agreed)))
@@ -85,24 +80,6 @@ def changes_for(tree: Tree, policies: t.Sequence[CpufreqPolicy], wishes: t.Seque
     if without:
         raise SettingError(f"CPUs {format_cpulist(without)} have no frequency scaling on this host; leave them out of the sets.")
     return changes
-
-
-def _strictest(settings: t.Sequence[Setting]) -> Setting:
-    """Of several wishes the one that keeps the CPUs faster, value by value."""
-    governor = _first([setting.governor for setting in settings], _GOVERNORS)
-    epps = [setting.epp for setting in settings if setting.governor in (None, governor)]
-    return Setting(
-        governor,
-        _first(epps, _EPPS),
-        max((setting.min_khz for setting in settings if setting.min_khz is not None), default=None),
-        max((setting.max_khz for setting in settings if setting.max_khz is not None), default=None),
-    )
-
-
-def _first(values: t.Sequence[t.Optional[str]], order: t.Sequence[str]) -> t.Optional[str]:
-    """The value that stands first in `order`; values that `order` does not know come last, by name."""
-    known = [value for value in values if value is not None]
-    return min(known, key=lambda value: (order.index(value) if value in order else len(order), value), default=None)
 
 
 def _check(tree: Tree, policy: CpufreqPolicy, wanted: Setting) -> None:
@@ -137,7 +114,7 @@ def _offered_epps(policy: CpufreqPolicy, governor: t.Optional[str]) -> t.Tuple[s
     """
     epps = policy.epps or ()
     hidden = policy.setting.governor == PERFORMANCE != governor and epps == (PERFORMANCE,)
-    return _EPPS if hidden else epps
+    return EPPS if hidden else epps
 
 
 def _check_range(tree: Tree, policy: CpufreqPolicy, wanted: Setting, where: str) -> None:

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
-from .cpufreq_policies import FILES, CpufreqPolicy, Setting, read_setting
+from .._engine.frequency import Setting
+from .cpufreq_policies import FILES, CpufreqPolicy, read_setting
 from .files import Tree
 from .governor import Change, only_offered
 from .kept import recall, remember

@@ -12,8 +12,9 @@ import typing as t
 from dataclasses import asdict
 
 from .._engine.cpuset import format_cpulist, lowest
+from .._engine.frequency import Setting
 from .conflicts import governor_conflicts
-from .cpufreq_policies import Setting, read_policies
+from .cpufreq_policies import read_policies
 from .cpus import read_cpu_sets
 from .files import Tree
 from .governor import Change, changes_for, wishes_of

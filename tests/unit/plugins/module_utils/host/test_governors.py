@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors, warnings_of
 from sysfs_trees import MODELS, CpufreqPolicy, write_tree
-from sysfs_trees.cpufreq_rules import RuledTree
+from sysfs_trees.cpufreq_rules import EPPS, RuledTree
 
 CPU = "sys/devices/system/cpu/cpufreq"
 
@@ -146,16 +146,46 @@ def test_check_mode_says_the_same_and_writes_nothing(host):
     assert machine.set(**options) == expected
 
 
-def test_a_shared_policy_follows_the_faster_wish(tmp_path):
-    model = dataclasses.replace(
-        MODELS["ryzen-5950x"],
-        cpufreq=(CpufreqPolicy(tuple(range(8))), CpufreqPolicy(tuple(range(8, 32)))),
-    )
-    machine = Host(str(write_tree(model, tmp_path / "host")))
+@pytest.fixture
+def sharing(tmp_path):
+    """A host with one policy for CPUs 0-7 and one for 8-31, of acpi-cpufreq or as `values` say."""
+
+    def made(**values: t.Any) -> Host:
+        policies = tuple(CpufreqPolicy(tuple(cpus), **values) for cpus in (range(8), range(8, 32)))
+        return Host(str(write_tree(dataclasses.replace(MODELS["ryzen-5950x"], cpufreq=policies), tmp_path / "host")))
+
+    return made
+
+
+def test_a_shared_policy_follows_the_faster_wish(sharing):
+    machine = sharing()
     result = machine.set(**busy("0-3", governor="performance"), free={"governor": "schedutil"})
     assert machine.values(0)[0] == "performance"
     assert result["policies"][0]["outside"] == "4-7"
     assert warnings_of(result)[0].startswith("CPUs 4-7 share a frequency policy with others of 0-7")
+
+
+def test_a_shared_policy_is_not_capped_for_free_cpus(sharing):
+    machine = sharing()
+    capped = {"governor": "schedutil", "max_khz": 2000000}
+    result = machine.set(**busy("0-3", governor="performance"), free=capped)
+    assert machine.values(0) == ("performance", None, "1500000", "3250000")
+    assert machine.values(8) == ("schedutil", None, "1500000", "2000000")
+    assert result["policies"][0]["outside"] == "4-7"
+    assert [entry["max_khz"] for entry in (result["policies"][0]["after"], result["policies"][1]["after"])] == [3250000, 2000000]
+    machine.set(**busy("0-3", min_khz=2500000), free=capped)
+    assert machine.values(0)[2:] == ("2500000", "3250000")
+    assert not machine.set(**busy("0-3", min_khz=2500000), free=capped)["changed"]
+
+
+def test_the_governor_performance_overrules_preferences_in_a_shared_policy(sharing):
+    both = ("performance", "powersave")
+    machine = sharing(driver="amd-pstate-epp", governor="powersave", governors=both, epp="power", epps=EPPS)
+    result = machine.set(**busy("0-3", epp="balance_power"), free={"governor": "performance"})
+    assert machine.values(0)[:2] == ("performance", "performance")
+    assert result["policies"][0]["outside"] == "0-3"
+    with pytest.raises(SettingError, match="do not offer the energy preference 'power'; they offer performance"):
+        machine.set(**busy("0-3", governor="performance", epp="power"), free={"governor": "powersave"})
 
 
 def test_a_refused_write_puts_everything_back(host):
