@@ -37,7 +37,7 @@ options:
   plan:
     description:
       - The plan, as P(corepin.proxmox.place#filter) returned it.
-      - With O(state=absent) it only says which CPUs are open to shared guests. Without it these are the ones of the last plan.
+      - With O(state=absent) it only says which CPUs are reserved. Without it these are the ones of the last plan.
     type: dict
   node:
     description:
@@ -48,8 +48,8 @@ options:
     description:
       - V(present) makes the guests agree with O(plan). A guest that an earlier run touched and that the plan leaves alone now gets all
         CPUs that are open to shared guests.
-      - V(absent) gives every guest that earlier runs touched all CPUs that are open to shared guests, restores the configs of
-        containers, and lets services run anywhere.
+      - V(absent) undoes the whole host. Nobody is dedicated afterwards, so every guest that earlier runs touched gets all CPUs that are
+        not reserved. The configs of containers are restored, and services run anywhere.
     type: str
     choices: [present, absent]
     default: present

@@ -210,7 +210,7 @@ def test_killed_at_any_moment_the_next_run_converges(pinned: Pinned) -> None:
         assert [f"{vcpu.cpus}" for vcpu in now.vcpus] == (["2", "3"], ["12", "13"])[number % 2]
     host.run(f"{PIN} once {paths[0]} >/dev/null & sleep {whole * 0.8:.3f}; kill -9 $!; wait", check=False)
     pinned.absent()
-    assert {thread.cpus for thread in host.guest(100).threads} == {"2-7"}
+    assert {thread.cpus for thread in host.guest(100).threads} == {"2-15"}
     assert not host.run("ls /var/lib/corepin/guest-pinning.json", check=False).stdout
 
 
@@ -309,13 +309,15 @@ def test_a_cpuset_partition_of_somebody_else(pinned: Pinned) -> None:
 def test_cpus_that_are_isolated_at_boot(pinned: Pinned) -> None:
     host = pinned.host
     host.reboot(append="isolcpus=12-15")
+    isolated = Pinned(host, host.run(f"{PIN} fingerprint").stdout.strip())  # which CPUs are isolated is part of it
+    assert isolated.fingerprint != pinned.fingerprint
     try:
         host.start_guest(100, cores=2, memory=64, affinity="2-5", busy=True)
-        done = pinned.pin(pinned.plan(db("12,13", emulator="reserved")))
+        done = isolated.pin(isolated.plan(db("12,13", emulator="reserved")))
         assert not done["failures"]
         assert not done["warnings"]
         assert [vcpu.cpus for vcpu in host.guest(100).vcpus] == ["12", "13"]
-        crowd = pinned.pin(pinned.plan(db("12,13", vcpu_pinning=False)))
+        crowd = isolated.pin(isolated.plan(db("12,13", vcpu_pinning=False)))
         assert ["isolated CPUs 12-13" in warning for warning in crowd["warnings"]] == [True]
     finally:
         host.reboot(append="")
@@ -348,9 +350,9 @@ def test_shared_guests_containers_and_services_are_kept_away_and_let_go(pinned: 
         assert pinned.pin(plan)["result"]["changed"]
         assert [host.read(f"/sys/fs/cgroup/{unit}/cpuset.cpus.effective") for unit in SERVICES] == ["0-15"] * 3
         pinned.absent()
-        assert {thread.cpus for thread in host.guest(100).threads} == {"2-7"}
+        assert {thread.cpus for thread in host.guest(100).threads} == {"2-15"}
         assert host.read("/etc/pve/lxc/103.conf") == "arch: amd64\ncores: 2"
-        assert host.read(f"{cgroup}/cpuset.cpus") == "2-7"
+        assert host.read(f"{cgroup}/cpuset.cpus") == "2-15"
     finally:
         host.run(
             f"kill $(cat {cgroup}/cgroup.procs); sleep 0.5; rmdir {cgroup} /sys/fs/cgroup/lxc; rm -f /etc/pve/lxc/103.conf", check=False
@@ -370,4 +372,4 @@ def test_apply_in_mode_runtime_leaves_what_is_stored_alone_and_rollback_releases
     assert host.read("/etc/pve/qemu-server/100.conf") == "cores: 2\nmemory: 64\naffinity: 2-5"
     run = host.playbook("corepin.proxmox.rollback", **variables)
     assert run.ok, run.output
-    assert {thread.cpus for thread in host.guest(100).threads} == {"2-7"}
+    assert {thread.cpus for thread in host.guest(100).threads} == {"2-15"}

@@ -155,7 +155,7 @@ class Run:
         if self.wishes.services is not None:
             self.kept.units.update({unit: format_cpulist(cpus) for unit, cpus in self.services.items()})
         if self.wishes.targets and (self.kept.guests or self.kept.containers or self.kept.units):
-            self.kept.open_cpus = format_cpulist(self.wishes.open_cpus)
+            self.kept.reserved = format_cpulist(self.wishes.reserved)
 
     def _act_on_vm(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
         guest, known = job.guest, job.guest.vmid in self.known

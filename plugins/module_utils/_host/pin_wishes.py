@@ -24,12 +24,14 @@ from .sysfs import read_fingerprint
 @dataclass(frozen=True)
 class Wishes:
     """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: whom earlier runs touched and nobody places
-    any more; `open_cpus`: what these get; `services`: the CPUs for the host's own services, None for all."""
+    any more; `open_cpus`: what these get; `reserved`: the CPUs that no guest gets; `services`: the CPUs for the host's own services,
+    None for all."""
 
     node: str
     targets: t.Mapping[int, Target]
     release: t.FrozenSet[int]
     open_cpus: int
+    reserved: int
     services: t.Optional[int]
     memory_move: bool
     memory_timeout_s: float
@@ -37,12 +39,13 @@ class Wishes:
 
 def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], kept: Kept) -> Wishes:
     """Raises PlanError where the plan is not for this host as it is, SettingError where housekeeping lacks reserved CPUs."""
-    node, present = options["node"], options["state"] == "present"
+    node = options["node"]
     touched = frozenset(int(vmid) for vmid in [*kept.guests, *kept.containers])
     everything = read_scope(tree, "qemu.slice").effective or read_cpu_sets(tree).online
-    if not present:
-        shared = parse_cpulist(plan["pools"][node]["shared"]) if plan and node in plan.get("pools", {}) else parse_cpulist(kept.open_cpus)
-        return Wishes(node, {}, touched, shared & everything or everything, None, False, 0.0)
+    if options["state"] == "absent":
+        known = plan["pools"][node]["reserved"] if plan and node in plan.get("pools", {}) else kept.reserved
+        reserved = parse_cpulist(known)  # with all guests released nobody is dedicated, so that all else is open
+        return Wishes(node, {}, touched, everything & ~reserved or everything, reserved, None, False, 0.0)
     if plan is None:
         raise PlanError("There is no plan; hand over the document that plan wrote.")
     here = host_plan(plan, node)
@@ -54,6 +57,7 @@ def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Map
         targets=here.targets,
         release=frozenset(touched - set(here.targets) - set(here.left_alone)),
         open_cpus=here.shared & everything or everything,
+        reserved=here.reserved,
         services=here.reserved if options["housekeeping"] else None,
         memory_move=bool(options["memory_move"]),
         memory_timeout_s=float(options["memory_timeout"]),

@@ -28,14 +28,14 @@ Entry = t.Dict[str, t.Any]
 
 @dataclass
 class Kept:
-    """`open_cpus`: the cpulist open to shared guests by the last plan. The others by vmid, or by unit:
+    """`reserved`: the cpulist of the CPUs that the last plan kept for the host. The others by vmid, or by unit:
 
     `guests`: {pid, started, masks: cpulists that were set on threads, memory_nodes: what AllowedMemoryNodes was set to,
     left_mib: memory by NUMA node that would not move}; `containers`: {before: the stored cpuset key or null, set: the cpulists that
     key and cgroup were set to, one but while they are being set}; `units`: the cpulist that each was set to.
     """
 
-    open_cpus: str = ""
+    reserved: str = ""
     guests: t.Dict[str, Entry] = field(default_factory=dict)
     containers: t.Dict[str, Entry] = field(default_factory=dict)
     units: t.Dict[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Kept:
     def read(cls, tree: Tree) -> Kept:
         """Raises SettingError where the file is damaged."""
         found = recall(tree, NAME)
-        return cls(found.get("open_cpus", ""), *(found.get(name, {}) for name in ("guests", "containers", "units")))
+        return cls(found.get("reserved", ""), *(found.get(name, {}) for name in ("guests", "containers", "units")))
 
     def write(self, tree: Tree) -> None:
         """Raises SettingError where the disk refuses."""

@@ -270,21 +270,32 @@ def test_isolated_cpus_take_pins_and_no_crowd(host):
     )
 
 
-def test_absent_gives_all_that_is_open_to_shared_guests(host):
+def test_absent_gives_all_that_is_not_reserved(host):
     plan = with_guests(host)
     host.running.vm(103, 7000)
     host.pin(plan, housekeeping=True)
     assert host.tree.text(f"{CGROUP}/system.slice/cpuset.cpus") == "0,32"
     result = host.pin(None, state="absent")
     assert result["changed"]
-    assert set(host.masks(5000).values()) == {"24-31,56-63"}
-    assert host.scope(101) == "24-31,56-63"
+    assert set(host.masks(5000).values()) == set(host.masks(6000).values()) == {"1-31,33-63"}
+    assert host.scope(101) == host.scope(102) == "1-31,33-63"
     assert {value for kind, what, value in host.hands.writes if what in SERVICES} == {"AllowedCPUs=0-63"}
     assert not any(value.endswith("=") for _kind, _what, value in host.hands.writes)
     assert set(host.masks(7000).values()) == {"0-63"}
     assert not host.tree.exists(KEPT)
     assert not host.pin(None, state="absent")["changed"]
     assert host.hands.writes == []
+
+
+@pytest.mark.parametrize(("pools", "cpus"), [
+    ({"pve1": {"reserved": "0-15", "shared": "31"}}, "16-63"),
+    ({"pve1": {"reserved": "0-63", "shared": ""}}, "0-63"),
+    ({}, "1-31,33-63"),
+])  # fmt: skip
+def test_absent_with_a_plan_takes_its_reserved_cpus(host, pools, cpus):
+    host.pin(with_guests(host))
+    host.pin(host.plan(pools=pools), state="absent")
+    assert set(host.masks(5000).values()) == {cpus}
 
 
 def test_a_guest_that_nobody_places_any_more_is_released_and_one_that_is_skipped_is_not(host):
@@ -346,8 +357,8 @@ def test_killed_at_any_change_the_next_run_converges_and_absent_works(host, kill
     assert host.masks(5000)[5002] == "40"
     assert stored_key(config.read_text()) == "24-31"
     host.pin(None, state="absent")
-    assert set(host.masks(5000).values()) == {"24-31,56-63"}
-    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "24-31,56-63"
+    assert set(host.masks(5000).values()) == {"1-31,33-63"}
+    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "1-31,33-63"
     assert host.tree.text(f"{CGROUP}/init.scope/cpuset.cpus") == "0-63"
     assert config.read_text() == "arch: amd64\ncores: 2\n"
     assert not host.tree.exists(KEPT)
@@ -372,7 +383,7 @@ def test_a_container_is_kept_off_by_its_cgroup_and_its_key(host):
     assert stored_key(config.read_text()) == "24-31"
     host.pin(None, state="absent")
     assert config.read_text() == CONFIG
-    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "24-31,56-63"
+    assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "1-31,33-63"
 
 
 def test_a_key_inside_the_pool_and_a_stopped_container(host):
