@@ -19,13 +19,15 @@ except ImportError:
 
 Facts = t.Mapping[str, t.Any]
 
+_OVS = "ovs-system"  # the master of all ports of Open vSwitch (net/openvswitch/vport-netdev.c), whose bridges show no ports
+
 
 def cluster_nics(host: t.Any, networks: t.Optional[t.Sequence[str]] = None, cluster: t.Optional[Facts] = None) -> t.List[str]:
     """The names, sorted, of the PCI network cards of `host` (a corepin_host) that cluster networks pass through.
 
     `networks` are addresses and networks, those that the host knows of (cluster_networks) if None; the addresses of the hosts
-    in `cluster` (as guest_info returns it) are added. Where these are not known, or one of them is none of the host's, all
-    cards count by which the host may talk: those with an address, and those in no bridge or bond.
+    in `cluster` (as guest_info returns it) are added. Where these are not known, one of them is none of the host's, or an
+    interface with one of them shows no card beneath it, all cards count by which the host may talk.
     """
     nics = _nics(host)
     known = host.get("cluster_networks") if networks is None else networks
@@ -34,11 +36,11 @@ def cluster_nics(host: t.Any, networks: t.Optional[t.Sequence[str]] = None, clus
     complete = known is not None
     for text in texts:
         reached = _reaching(nics, _network(text))
-        complete = complete and bool(reached)
+        complete = complete and bool(reached) and all(_cards_beneath(nics, [name]) for name in reached)
         carriers |= reached
     if not complete:
         carriers |= _talking(nics, host)
-    return sorted(name for name in _beneath(nics, carriers) if nics[name].get("pci"))
+    return _cards_beneath(nics, carriers)
 
 
 def _nics(host: t.Any) -> t.Dict[str, Facts]:
@@ -72,13 +74,23 @@ def _reaching(nics: t.Mapping[str, Facts], network: t.Any) -> t.Set[str]:
 
 
 def _talking(nics: t.Mapping[str, Facts], host: Facts) -> t.Set[str]:
-    """With an address; or hardware in no bridge or bond, for routed networks need no addresses. Not what waits for a guest."""
+    """With an address; or hardware in no bridge or bond, for routed networks need no addresses. Not what waits for a guest.
+
+    An address that no card is beneath (Open vSwitch, a tunnel) may be reached by any, so that these are in a bridge or bond too.
+    """
     virtual = {device["address"] for device in host.get("pci_devices") or () if device.get("physical_function")}
-    return {
-        name
-        for name, nic in nics.items()
-        if nic.get("addresses") or (nic.get("pci") and not nic.get("master") and nic["pci"] not in virtual)
-    }
+    with_address = {name for name, nic in nics.items() if nic.get("addresses")}
+    any_card = not all(_cards_beneath(nics, [name]) for name in with_address)
+    cards = {name: nic for name, nic in nics.items() if nic.get("pci")}
+    return (
+        with_address
+        | {name for name, nic in cards.items() if nic["pci"] not in virtual and (any_card or not nic.get("master"))}
+        | {name for name, nic in cards.items() if nic.get("master") == _OVS}
+    )
+
+
+def _cards_beneath(nics: t.Mapping[str, Facts], names: t.Iterable[str]) -> t.List[str]:
+    return sorted(name for name in _beneath(nics, names) if nics[name].get("pci"))
 
 
 def _beneath(nics: t.Mapping[str, Facts], names: t.Iterable[str]) -> t.Set[str]:

@@ -32,7 +32,25 @@ NICS = [
     nic("dummy0", addresses=["172.16.0.1/32"]),
 ]
 HOST = {"nics": NICS, "pci_devices": [{"address": "0000:06:10.0", "physical_function": "0000:06:00.0"}], "cluster_networks": None}
+# Nothing shows by which card the address of dummy0 is reached, so that any may be it: all but virtual functions.
+EVERY_CARD = ["eno1", "eno2", "eno3", "eno4", "eno5", "eno6"]
+WITH_CARDS = {**HOST, "nics": NICS[:-1]}
 TALKING = ["eno1", "eno2", "eno3", "eno4", "eno6"]
+
+# Open vSwitch: the bridge with the address shows no port, and the ports have a master that is no bridge.
+OVS = {
+    "nics": [
+        nic("eno1", "0000:01:00.0", master="ovs-system"),
+        nic("eno2", "0000:02:00.0", master="vmbr1"),
+        nic("eno3v0", "0000:03:10.0", master="ovs-system"),
+        nic("eno3v1", "0000:03:10.1"),
+        nic("ovs-system", lower=["eno1", "eno3v0"]),
+        nic("vmbr0", addresses=["192.0.2.11/24"]),
+        nic("vmbr1", lower=["eno2"]),
+    ],
+    "pci_devices": [{"address": f"0000:03:10.{number}", "physical_function": "0000:03:00.0"} for number in range(2)],
+    "cluster_networks": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -43,9 +61,9 @@ TALKING = ["eno1", "eno2", "eno3", "eno4", "eno6"]
         (["10.20.0.0/24"], ["eno1", "eno2"]),
         (["10.20.0.0/16"], ["eno1", "eno2"]),
         (["192.0.2.12", "10.20.0.0/24"], ["eno1", "eno2", "eno3"]),
-        (["172.16.0.1"], []),
+        (["172.16.0.1"], EVERY_CARD),
         ([], []),
-        (["10.10.0.12", "198.51.100.0/24"], TALKING),
+        (["10.10.0.12", "198.51.100.0/24"], EVERY_CARD),
     ],
 )
 def test_networks_lead_to_cards(networks, names):
@@ -54,8 +72,16 @@ def test_networks_lead_to_cards(networks, names):
 
 
 def test_what_is_not_known_protects_every_card_by_which_the_host_talks():
-    assert cluster_nics(HOST) == TALKING
+    assert cluster_nics(WITH_CARDS) == TALKING
+    assert cluster_nics(WITH_CARDS, ["10.10.0.12", "198.51.100.0/24"]) == TALKING
     assert cluster_nics({"nics": NICS[:1]}) == []
+
+
+def test_an_address_without_a_card_beneath_may_use_any_of_them():
+    assert cluster_nics(HOST) == EVERY_CARD
+    for networks in (None, ["192.0.2.0/24"], ["192.0.2.11", "192.0.2.12"]):
+        assert cluster_nics(OVS, networks) == ["eno1", "eno2", "eno3v0"]
+    assert cluster_nics(OVS, []) == []
 
 
 def test_the_addresses_of_the_cluster_s_hosts_count_too():
