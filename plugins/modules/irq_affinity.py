@@ -63,7 +63,8 @@ options:
       - Network interfaces that carry the cluster's traffic, for example of Corosync and Ceph; see the filter
         P(corepin.proxmox.cluster_nics#filter). Their interrupts stay as they are, and so do those of their physical function and of
         other functions of the same device that this host uses.
-      - Without this option every interface by which the host talks is protected. V([]) protects none.
+      - Without this option every interface by which the host talks is protected, which is every one that is no virtual function if one
+        of the host's addresses shows no hardware beneath it (Open vSwitch, tunnels). V([]) protects none.
     type: list
     elements: str
   allow_protected:
@@ -108,7 +109,7 @@ EXAMPLES = r"""
     devices:
       - pci: "0000:41:00.2"
         cpus: 8-11,40-43
-    protected: "{{ corepin_host | corepin.proxmox.cluster_nics }}"
+    protected: "{{ ansible_facts.corepin_host | corepin.proxmox.cluster_nics }}"
     wait_seconds: 60
   become: true
 
@@ -118,7 +119,7 @@ EXAMPLES = r"""
       - pci: "0000:41:00.2"
         cpus: 8-11,40-43
     keep_off: 8-31,40-63
-    protected: "{{ corepin_host | corepin.proxmox.cluster_nics }}"
+    protected: "{{ ansible_facts.corepin_host | corepin.proxmox.cluster_nics }}"
   become: true
 
 - name: Restore what was set before

@@ -16,7 +16,7 @@ from .._engine.errors import SettingError
 from .cpu_options import named_cpus
 from .domains import Facts
 from .files import Tree
-from .nics import read_nics
+from .nics import OVS, has_stray_address, read_nics
 from .pci import ADDRESS, DEVICES
 
 _WRITTEN = re.compile(r"^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2})(?:\.([0-7]))?$")
@@ -75,9 +75,17 @@ class Devices:
             self._nics = {facts["name"]: facts for facts in read_nics(self._tree) or ()}
         return self._nics
 
-    def with_address(self) -> t.List[str]:
-        """The interfaces by which this host talks, as far as there is hardware beneath them."""
-        return [name for name, facts in self.nics.items() if facts["addresses"] and self.beneath(name)]
+    def talking(self) -> t.List[str]:
+        """The interfaces by which this host talks, as far as there is hardware beneath them.
+
+        Where an address shows no hardware (Open vSwitch, a tunnel, /32), any card may carry it, besides virtual functions.
+        """
+        with_address = [name for name, facts in self.nics.items() if facts["addresses"]]
+        found = [name for name in with_address if self.beneath(name)]
+        if len(found) == len(with_address) and not has_stray_address(self._tree):
+            return found
+        cards = {name: facts for name, facts in self.nics.items() if facts["pci"]}
+        return found + [name for name, facts in cards.items() if facts["master"] == OVS or not self.physical_function(facts["pci"])]
 
     def beneath(self, nic: str) -> t.Tuple[str, ...]:
         """The PCI functions of a network interface itself, and of those that it stands on: ports of a bond or bridge."""
@@ -129,7 +137,7 @@ def protected_functions(devices: Devices, nics: t.Optional[t.Sequence[str]], all
     None protects every NIC by which this host talks. A NIC protects its function, that one's physical function, and what else
     of the same devices this host uses.
     """
-    names = devices.with_address() if nics is None else nics
+    names = devices.talking() if nics is None else nics
     protected: t.Dict[str, str] = {}
     for nic in names:
         for function in () if nic in allowed else devices.behind(nic, "protected"):

@@ -21,7 +21,10 @@ from .domains import Facts
 from .files import Tree
 from .pci import ADDRESS
 
+Home = t.Tuple[ipaddress.IPv4Network, str]
+
 CLASS_NET = "sys/class/net"
+OVS = "ovs-system"  # the master of all ports of Open vSwitch (net/openvswitch/vport-netdev.c), whose bridges show no ports
 
 _LOCAL_ADDRESS = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s*/32 host LOCAL")
 _LINK_LOCAL_SCOPE = "20"
@@ -77,10 +80,7 @@ def _counted(nics: t.Mapping[str, Facts]) -> t.Set[str]:
 def _addresses(tree: Tree) -> t.Dict[str, t.List[str]]:
     """Interface -> addresses with prefix length, IPv4 first; link-local IPv6 addresses name no network and are left out."""
     found: t.Dict[str, t.List[str]] = {}
-    networks = _ipv4_networks(tree)
-    for text in sorted(set(_LOCAL_ADDRESS.findall(tree.text("proc/net/fib_trie") or "")), key=ipaddress.IPv4Address):
-        address = ipaddress.IPv4Address(text)
-        homes = [(network, name) for network, name in networks if address in network]
+    for address, homes in _ipv4_homes(tree):
         narrowest = max((network.prefixlen for network, _name in homes), default=0)
         for name in dict.fromkeys(name for network, name in homes if network.prefixlen == narrowest):
             found.setdefault(name, []).append(f"{address}/{narrowest}")
@@ -89,7 +89,20 @@ def _addresses(tree: Tree) -> t.Dict[str, t.List[str]]:
     return found
 
 
-def _ipv4_networks(tree: Tree) -> t.List[t.Tuple[ipaddress.IPv4Network, str]]:
+def has_stray_address(tree: Tree) -> bool:
+    """Whether the host has an IPv4 address of which nothing tells the interface, as with one that is a network of its own (/32)."""
+    return any(not homes and not address.is_loopback for address, homes in _ipv4_homes(tree))
+
+
+def _ipv4_homes(tree: Tree) -> t.Iterator[t.Tuple[ipaddress.IPv4Address, t.List[Home]]]:
+    """The host's own addresses, each with the networks on interfaces that it is in."""
+    networks = _ipv4_networks(tree)
+    for text in sorted(set(_LOCAL_ADDRESS.findall(tree.text("proc/net/fib_trie") or "")), key=ipaddress.IPv4Address):
+        address = ipaddress.IPv4Address(text)
+        yield address, [(network, name) for network, name in networks if address in network]
+
+
+def _ipv4_networks(tree: Tree) -> t.List[Home]:
     """The directly connected networks; proc/net/route writes addresses in the machine's byte order, little-endian here."""
     networks = []
     for line in (tree.text("proc/net/route") or "").splitlines()[1:]:

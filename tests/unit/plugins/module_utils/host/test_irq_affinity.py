@@ -13,7 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import diff_of, set_interrupts, warnings_of
-from sysfs_trees import MODELS, Oddities, write_tree
+from sysfs_trees import MODELS, Nic, Oddities, write_tree
 from sysfs_trees.irq_rules import IrqTree
 
 ONLINE = range(64)
@@ -259,6 +259,25 @@ def test_unless_told_every_nic_by_which_the_host_talks_is_protected(host):
     # Both ports are in use, so that naming one of them leaves the other one alone.
     result = host.set(devices=[{"nic": "enp65s0f1np1", "cpus": "8"}], protected=None, allow_protected=["enp65s0f1np1"])
     assert {entry["device"] for entry in result["interrupts"]} == {SECOND}
+
+
+NO_CARD_BENEATH = {
+    "open vswitch": (Nic("vmbr0", addresses=("192.0.2.11/24",)),),
+    "own address in no network": (Nic("dummy0", addresses=("192.0.2.11/32",)),),
+}
+
+
+@pytest.mark.parametrize("name", NO_CARD_BENEATH)
+def test_an_address_with_no_card_beneath_protects_all_cards_but_virtual_functions(tmp_path, name):
+    ports = (Nic("eno1", NIC, master="ovs-system"), Nic("eno2", SECOND, master="vmbr1"), Nic("eno1v0", VF))
+    bridges = (Nic("ovs-system", lower=("eno1",)), Nic("vmbr1", lower=("eno2",)))
+    host = Host(str(write_tree(dataclasses.replace(MODEL, nics=ports + bridges + NO_CARD_BENEATH[name]), tmp_path / "host")))
+    if "/32" in str(NO_CARD_BENEATH[name]):
+        host.tree._put("proc/net/route", "Iface")  # the kernel has no route for an address that is a network of its own
+    for nic in ("eno1", "eno2"):
+        with pytest.raises(SettingError, match="protected NIC"):
+            host.set(devices=[{"nic": nic, "cpus": "8"}], protected=None)
+    assert host.set(check=True, devices=[{"nic": "eno1v0", "cpus": "8"}], protected=None)["changed"]
 
 
 def test_protected_nics_stay_on_dedicated_cpus(host):
