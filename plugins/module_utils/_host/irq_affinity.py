@@ -28,6 +28,7 @@ from .irqs import (
     device_of,
     kernel_managed,
     key_of,
+    lines_of,
     read_allowed,
     read_effective,
     vectors_of,
@@ -48,7 +49,7 @@ def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, paus
     """
     cpus = read_cpu_sets(tree)
     devices = Devices(tree)
-    sets, wishes = _wishes(devices, options, cpus)
+    sets, wishes = _wishes(tree, devices, options, cpus)
     if not tree.exists(IRQ):
         return {"changed": False, "skipped": True, "msg": NO_IRQS}
     memory = Memory.read(tree)
@@ -72,7 +73,7 @@ def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, paus
     }
 
 
-def _wishes(devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], Wishes]:
+def _wishes(tree: Tree, devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], Wishes]:
     """Every check of the options. Raises SettingError."""
     if options["state"] == "absent":
         return [], Wishes(cpus.online, {}, 0, (), devices.local_cpus)
@@ -81,7 +82,9 @@ def _wishes(devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> 
     protected = protected_functions(devices, options["protected"], options["allow_protected"] or ())
     refuse_protected(sets, protected)
     placed = {function: entry.cpus for entry in sets for function in entry.functions}
-    return sets, Wishes(cpus.online, placed, _keep_off(options["keep_off"], cpus.online, present), protected, devices.local_cpus)
+    keep_off = _keep_off(options["keep_off"], cpus.online, present)
+    lines = lines_of(tree, protected) if keep_off else frozenset()
+    return sets, Wishes(cpus.online, placed, keep_off, protected, devices.local_cpus, lines)
 
 
 def _keep_off(text: t.Optional[str], online: int, present: int) -> int:

@@ -46,7 +46,8 @@ class Step:
 class Wishes:
     """`cpus`: PCI function -> CPUs in order; `keep_off`: CPUs without other interrupts; `protected`: functions left alone.
 
-    `near` tells the CPUs near a function as a mask. All masks may name CPUs that are not online.
+    `protected_lines`: the numbers of the lines of functions among these. `near` tells the CPUs near a function as a mask. All
+    masks may name CPUs that are not online.
     """
 
     online: int
@@ -54,6 +55,10 @@ class Wishes:
     keep_off: int
     protected: t.Collection[str]
     near: t.Callable[[str], int]
+    protected_lines: t.Collection[int] = ()
+
+    def protects(self, interrupt: Interrupt) -> bool:
+        return interrupt.device in self.protected or (interrupt.index is None and interrupt.number in self.protected_lines)
 
 
 def wanted_of_device(interrupt: Interrupt, cpus: t.Sequence[int]) -> int:
@@ -75,7 +80,7 @@ def step_for_other(interrupt: Interrupt, target: Target, previous: t.Optional[in
     if not goes_to & wishes.keep_off:
         return None
     differs = bool(target.allowed & wishes.keep_off & wishes.online)
-    return Step(interrupt, target, wanted, KEEP_OFF, differs, interrupt.device in wishes.protected)
+    return Step(interrupt, target, wanted, KEEP_OFF, differs, wishes.protects(interrupt))
 
 
 def _is_there(target: Target, wanted: int, online: int) -> bool:

@@ -72,9 +72,20 @@ def vectors_of(tree: Tree, device: str) -> t.List[Interrupt]:
     numbers = tree.numbered(f"{DEVICES}/{device}/msi_irqs", "")
     if numbers:
         return [Interrupt(key_of(device, index), number, device, index) for index, number in enumerate(numbers)]
-    line = tree.loose_number(f"{DEVICES}/{device}/irq")
-    users = () if line is None or line in NO_INTERRUPT else _users(tree, line)
+    line = _line(tree, device)
+    users = () if line is None else _users(tree, line)
     return [Interrupt(key_of(device, None), line, device, None, users)] if line is not None and users else []
+
+
+def lines_of(tree: Tree, functions: t.Iterable[str]) -> t.FrozenSet[int]:
+    """The numbers of the lines of those functions that have no MSI vectors; others may share them."""
+    without_msi = (function for function in functions if not tree.numbered(f"{DEVICES}/{function}/msi_irqs", ""))
+    return frozenset(line for line in (_line(tree, function) for function in without_msi) if line is not None)
+
+
+def _line(tree: Tree, device: str) -> t.Optional[int]:
+    line = tree.loose_number(f"{DEVICES}/{device}/irq")
+    return None if line in NO_INTERRUPT else line
 
 
 def all_interrupts(tree: Tree, known: t.Iterable[Interrupt], functions: t.Iterable[str]) -> t.List[Interrupt]:

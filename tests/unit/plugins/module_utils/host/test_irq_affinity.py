@@ -290,6 +290,20 @@ def test_protected_nics_stay_on_dedicated_cpus(host):
     assert any("belong to protected NICs" in text for text in warnings_of(result))
 
 
+def test_the_line_of_a_protected_nic_stays_on_dedicated_cpus(host):
+    host.tree.take(NIC)
+    host.tree._put(f"sys/bus/pci/devices/{NIC}/irq", "16")
+    host.tree._put(f"sys/bus/pci/devices/{SECOND}/irq", "17")  # what a function with MSI has there is no interrupt that it uses
+    host.tree.add(16, "enp65s0f0np0", cpus="0-7")
+    host.tree.add(17, "i801_smbus", cpus="0-7")
+    result = host.set(keep_off="0-31", **PROTECTED)
+    states = {entry["irq"]: entry["state"] for entry in result["interrupts"]}
+    assert (states[16], states[17]) == ("protected", "set")
+    assert host.tree.masks()[16] == ("0-7", "0")
+    assert host.set(keep_off="0-31")["changed"]
+    assert host.tree.masks()[16][0] == "32-63"
+
+
 def test_a_refused_mask_puts_everything_back(host):
     before = {number: mask for number, (mask, effective) in host.tree.masks().items()}
     host.tree.refuse[141] = errno.ENOSPC
