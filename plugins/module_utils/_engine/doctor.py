@@ -54,8 +54,9 @@ class ClusterCase:
         return [guest for guest in self.snapshot.guests if is_pinned(guest)]
 
     @cached_property
-    def managed_by_ha(self) -> t.List[Guest]:
-        return [guest for guest in self.pinned if under_ha(guest)]
+    def movable_by_ha(self) -> t.List[Guest]:
+        """Pinned guests that HA may bring to any host, because no strict rule names their hosts."""
+        return [guest for guest in self.pinned if under_ha(guest) and not strict_hosts(self.snapshot, guest)]
 
 
 def under_ha(guest: Guest) -> bool:
@@ -87,11 +88,11 @@ def cluster_findings(case: ClusterCase) -> Findings:
 
 
 def _scheduler(case: ClusterCase) -> Findings:
-    """PVE 9.2's own balancer moves guests to hosts where the same CPU numbers are other CPUs."""
+    """PVE 9.2's own balancer moves guests to hosts where the same CPU numbers are other CPUs, unless a strict rule names their hosts."""
     crs = case.cluster.get("crs") or {}
     reasons = [f"crs {key}={value}" for key, value in (("ha", crs.get("ha")),) if value == "dynamic"]
     reasons += ["crs ha-auto-rebalance=1"] if truthy(crs.get("ha-auto-rebalance")) else []
-    guests = case.managed_by_ha
+    guests = case.movable_by_ha
     if reasons and guests:
         yield AuditFinding(
             "scheduler-moves-pinned",
@@ -104,7 +105,7 @@ def _scheduler(case: ClusterCase) -> Findings:
 
 
 def _no_strict_rule(case: ClusterCase) -> Findings:
-    guests = [guest for guest in case.managed_by_ha if not strict_hosts(case.snapshot, guest)]
+    guests = case.movable_by_ha
     if guests and len(case.snapshot.online or case.snapshot.hosts) > 1:
         yield AuditFinding(
             "no-strict-node-affinity",

@@ -327,8 +327,6 @@ def with_pages(total: int) -> t.List[Facts]:
 
 # The finding, a cluster that has it alone, and what it says and advises in part.
 FINDINGS: t.List[t.Tuple[str, str, Facts, str]] = [
-    ("scheduler-moves-pinned", "warning", cluster([PINNED], crs={"ha": "dynamic"}, ha_rules=[STRICT]), "crs ha=dynamic in datacenter.cfg"),
-    ("scheduler-moves-pinned", "warning", cluster([PINNED], crs={"ha-auto-rebalance": True}, ha_rules=[STRICT]), "ha-auto-rebalance=1"),
     ("no-strict-node-affinity", "warning", cluster([PINNED]), "a recovery may start it on any host"),
     ("no-strict-node-affinity", "warning", cluster([PINNED], ha_rules=[{**STRICT, "strict": False}]), "Guest 101 (vm101)"),
     (
@@ -385,7 +383,19 @@ def test_each_finding_alone(check, severity, snapshot, words):
     assert finding["vmids"]
     assert finding["text"].endswith(".")
     assert finding["fix"].endswith(".")
-    assert finding["node"] == ("pve1" if check not in ("scheduler-moves-pinned", "no-strict-node-affinity", "balancer-tags") else None)
+    assert finding["node"] == ("pve1" if check not in ("no-strict-node-affinity", "balancer-tags") else None)
+
+
+@pytest.mark.parametrize(
+    ("crs", "words"), [({"ha": "dynamic"}, "crs ha=dynamic in datacenter.cfg"), ({"ha-auto-rebalance": True}, "ha-auto-rebalance=1")]
+)
+def test_the_scheduler_moves_pinned_guests_unless_a_strict_rule_names_their_hosts(crs, words):
+    report = run(cluster([PINNED], crs=crs))
+    assert ids(report) == ["no-strict-node-affinity", "scheduler-moves-pinned"]
+    finding = report["findings"][1]
+    assert (finding["severity"], finding["node"], finding["vmids"]) == ("warning", None, [101])
+    assert words in finding["text"]
+    assert ids(run(cluster([PINNED], crs=crs, ha_rules=[STRICT]))) == []
 
 
 def test_hotplug_with_cells_is_found_beside_the_start_that_fails():
