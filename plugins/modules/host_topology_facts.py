@@ -242,6 +242,12 @@ ansible_facts:
               type: str
               returned: always
               sample: 0-63
+            shared:
+              description: The CPUs of each frequency policy among them that has several; CPUs of one policy have the same settings.
+              type: list
+              elements: str
+              returned: always
+              sample: []
             driver:
               description: Scaling driver.
               type: str

@@ -39,10 +39,11 @@ def render(audit: Document, form: str, earlier: str = "") -> t.Union[str, t.List
 
 
 def verdict(audit: Document) -> str:
-    """Why a pipeline stops: how many differences, and of which guests."""
-    summary = audit["summary"]
-    guests = listed([str(vmid) for vmid in summary["drifted"]], 12)
-    return f"{plural(summary['drift'], 'difference')} found, of guest{'' if len(summary['drifted']) == 1 else 's'} {guests}"
+    """Why a pipeline stops: how many differences, and of which guests and hosts."""
+    guests = [str(vmid) for vmid in audit["summary"]["drifted"]]
+    hosts = sorted({row["node"] for row in audit["drift"] if row["vmid"] is None})
+    named = [f"{noun}{'' if len(names) == 1 else 's'} {listed(names, 12)}" for noun, names in (("guest", guests), ("host", hosts)) if names]
+    return f"{plural(audit['summary']['drift'], 'difference')} found, of {' and '.join(named)}"
 
 
 def lines(audit: Document) -> t.List[str]:
@@ -114,7 +115,7 @@ def markdown(audit: Document) -> str:
 
 def _drift_cells(row: Document) -> t.List[str]:
     columns = ["deleted" if key == "pending" and row[key] == "" else row[key] or "" for key in ("planned", "stored", "pending", "live")]
-    return [plain(cell) for cell in (row["vmid"], row["node"], row["what"], *columns, row["kind"])]
+    return [plain(cell) for cell in (row["vmid"] or "", row["node"], row["what"], *columns, row["kind"])]
 
 
 def _finding_cells(finding: Document) -> t.List[str]:

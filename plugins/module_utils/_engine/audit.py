@@ -10,7 +10,7 @@
     unread: [{name, reason}], unread_guests: [vmids whose config is not known], live: [names of the hosts of which is known what runs],
     summary: {guests, drift, drifted: [vmids], conflicts, warnings, notes, starts: {conflict, warning, note}, ok}
 
-`ok` is whether there is no drift. Cpulists are texts, memory is in MiB.
+`ok` is whether there is no drift. The vmid of drift of a host's free CPUs is null. Cpulists are texts, memory is in MiB.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -120,7 +120,7 @@ def _summary(
     return {
         "guests": sum(1 for guest in snapshot.guests if not describes_host(guest)),
         "drift": len(drift),
-        "drifted": sorted({row.vmid for row in drift}),
+        "drifted": sorted({row.vmid for row in drift if row.vmid is not None}),
         "conflicts": numbers["conflict"],
         "warnings": numbers["warning"],
         "notes": numbers["note"],

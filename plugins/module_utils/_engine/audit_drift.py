@@ -37,10 +37,10 @@ class Drift:
     `kind`: unapplied (the next start would not do what is planned), pending (it would, the stored value is not in force yet),
     live (the running guest has something else than it was started with, or than the plan wants for it at once).
     planned, stored, pending, live are texts: values of the key, or cpulists; None = nothing there, or not known. A pending
-    delete is ''. `tids` are the threads that a row of threads is about.
+    delete is ''. `vmid` is None for the free CPUs of a host. `tids` are the threads that a row of threads is about.
     """
 
-    vmid: int
+    vmid: t.Optional[int]
     name: str
     node: str
     what: str

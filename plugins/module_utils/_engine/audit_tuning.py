@@ -12,18 +12,22 @@ import typing as t
 
 from .audit_drift import Drift
 from .cpuset import format_cpulist, parse_cpulist, union
+from .frequency import Setting, fastest
 from .guest import Guest, has_function
 from .snapshot import Snapshot
 from .wording import plural, sentence
 
 Document = t.Mapping[str, t.Any]
 
+_Wishes = t.Sequence[t.Tuple[int, Setting]]  # CPUs (mask) and what they shall have
+
 _SETTINGS = {"governor": "governor", "epp": "energy preference"}
 _FIX = "run the playbook tune"
 
 
 def tuning_drift(document: Document, snapshot: Snapshot, plan: Document) -> t.Iterator[Drift]:
-    """One row per guest and setting that its CPUs do not all have, and per guest and device whose interrupts go elsewhere.
+    """One row per guest and setting that its CPUs do not all have, the same for the free CPUs of a host, and one per guest and device
+    whose interrupts go elsewhere.
 
     Frequencies are those of the host facts in `document`; where interrupts go is known where its key `interrupts` says so: {host:
     the list `interrupts` that irq_affinity returned in check mode for what the plan wants}. Hosts that were not read are left out.
@@ -34,31 +38,60 @@ def tuning_drift(document: Document, snapshot: Snapshot, plan: Document) -> t.It
         if node not in snapshot.hosts or node in snapshot.unread_hosts:
             continue
         policies = document["hosts"][node].get("cpufreq") or []
+        busy, free = _wishes(tuning, snapshot.hosts[node].online, policies)
         for entry in tuning["busy"]:
             for vmid in sorted(guests.keys() & set(entry["vmids"])):
-                yield from _frequency(guests[vmid], node, entry, parse_cpulist(str(placed[vmid]["cpus"])), policies)
+                own, guest = parse_cpulist(str(placed[vmid]["cpus"])), guests[vmid]
+                for text, columns in _frequency(sentence(guest.label), own, busy, policies):
+                    yield Drift(vmid, guest.name, node, kind="live", text=text, **columns)
+        for text, columns in _frequency(f"Free CPUs of host {node}", snapshot.hosts[node].online, free, policies):
+            yield Drift(None, "", node, kind="live", text=text, **columns)
         found = (document.get("interrupts") or {}).get(node, ())
         for entry in tuning["interrupts"]:
             if entry["vmid"] in guests:
                 yield from _interrupts(guests[entry["vmid"]], node, entry, found)
 
 
-def _frequency(guest: Guest, node: str, wanted: Document, cpus: int, policies: t.Sequence[Document]) -> t.Iterator[Drift]:
-    """`default` and numbers as a preference read back as something else (see _host/governor_apply.py) and are not compared."""
+def _wishes(tuning: Document, online: int, policies: t.Sequence[Document]) -> t.Tuple[_Wishes, _Wishes]:
+    """What holds for busy CPUs and for free ones, as the hosts settle it: CPUs of one policy follow the faster wish."""
+    busy = [(parse_cpulist(str(entry["cpus"])), Setting(entry["governor"], entry["epp"])) for entry in tuning["busy"]]
+    rest = online & ~union(cpus for cpus, _setting in busy)
+    free = [(rest, Setting(tuning["free"]["governor"], tuning["free"]["epp"]))] if tuning["free"] else []
+    shared = [parse_cpulist(str(cpus)) for policy in policies for cpus in policy.get("shared", ())]
+    return _settled(busy, [*busy, *free], shared), _settled(free, [*busy, *free], shared)
+
+
+def _settled(wishes: _Wishes, everyone: _Wishes, shared: t.Sequence[int]) -> _Wishes:
+    mine = union(cpus for cpus, _setting in wishes)
+    disputed = [(cpus, [setting for wished, setting in everyone if wished & cpus]) for cpus in shared if cpus & mine]
+    disputed = [(cpus, settings) for cpus, settings in disputed if len(settings) > 1]
+    alone = ~union(cpus for cpus, _settings in disputed)
+    return [*((cpus & alone, setting) for cpus, setting in wishes), *((cpus & mine, fastest(settings)) for cpus, settings in disputed)]
+
+
+def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, str]]]:
+    """A sentence and the columns what, planned and live per setting and value that CPUs among `own` should have and do not.
+
+    `default` and numbers as a preference read back as something else (see _host/governor_apply.py) and are not compared.
+    """
     for key, word in _SETTINGS.items():
-        asked = wanted.get(key)
-        if asked is None or (key == "epp" and (asked == "default" or asked.isdigit())):
-            continue
-        wrong: t.Dict[str, int] = {}
-        for policy in policies:
-            value, shared = policy.get(key), parse_cpulist(policy["cpus"]) & cpus
-            if shared and value not in (None, asked):
-                wrong[value] = wrong.get(value, 0) | shared
-        if wrong:
-            values = " or ".join(sorted(wrong))
-            where = format_cpulist(union(wrong.values()))
-            text = f"{sentence(guest.label)}: CPUs {where} have the {word} {values} instead of {asked}; {_FIX}."
-            yield Drift(guest.vmid, guest.name, node, key, "live", text, planned=asked, live=values)
+        wrong: t.Dict[str, t.Dict[str, int]] = {}
+        for cpus, setting in wishes:
+            asked = getattr(setting, key)
+            if asked is None or (key == "epp" and (asked == "default" or asked.isdigit())):
+                continue
+            for policy in policies:
+                value, touched = policy.get(key), parse_cpulist(policy["cpus"]) & cpus & own
+                if touched and value not in (None, asked):
+                    values = wrong.setdefault(asked, {})
+                    values[value] = values.get(value, 0) | touched
+        for asked, values in wrong.items():
+            live = " or ".join(sorted(values))
+            where = format_cpulist(union(values.values()))
+            yield (
+                f"{who}: CPUs {where} have the {word} {live} instead of {asked}; {_FIX}.",
+                {"what": key, "planned": asked, "live": live},
+            )
 
 
 def _interrupts(guest: Guest, node: str, wanted: Document, found: t.Sequence[Document]) -> t.Iterator[Drift]:

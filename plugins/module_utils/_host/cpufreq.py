@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._engine.cpuset import format_cpulist, lowest
+from .._engine.cpuset import count, format_cpulist, lowest, union
 from .cpufreq_policies import CpufreqPolicy, read_policies
 from .cpus import CPU
 from .domains import Facts
@@ -21,18 +21,19 @@ def read_cpufreq(tree: Tree, online: int) -> t.Optional[t.List[Facts]]:
     """Settings with the online CPUs they hold for, equal ones once, by lowest CPU; None where the host has no cpufreq.
 
     Frequencies are the bounds in force (scaling_min_freq, scaling_max_freq) in kHz. `boost` is True, False or None
-    where the driver has no such switch. A policy that has lost all its CPUs is left out.
+    where the driver has no such switch. `shared` are the CPUs of each policy that has several, because they follow one wish.
+    A policy that has lost all its CPUs is left out.
     """
     policies = read_policies(tree, online)
     if policies is None:
         return None
     boost = _boost(tree)
-    settings: t.Dict[t.Tuple[t.Any, ...], int] = {}
+    settings: t.Dict[t.Tuple[t.Any, ...], t.List[int]] = {}
     for policy in policies:
         key = (policy.driver, policy.setting, policy.governors, policy.epps, _own_boost(tree, policy, boost))
-        settings[key] = settings.get(key, 0) | policy.cpus
-    groups = sorted(settings.items(), key=lambda item: lowest(item[1]))
-    return [_as_facts(key, cpus) for key, cpus in groups]
+        settings.setdefault(key, []).append(policy.cpus)
+    groups = sorted(settings.items(), key=lambda item: lowest(union(item[1])))
+    return [_as_facts(key, masks) for key, masks in groups]
 
 
 def _own_boost(tree: Tree, policy: CpufreqPolicy, boost: t.Optional[bool]) -> t.Optional[bool]:
@@ -49,10 +50,11 @@ def _boost(tree: Tree) -> t.Optional[bool]:
     return no_turbo == "0" if no_turbo in ("0", "1") else None
 
 
-def _as_facts(key: t.Tuple[t.Any, ...], cpus: int) -> Facts:
+def _as_facts(key: t.Tuple[t.Any, ...], masks: t.Sequence[int]) -> Facts:
     driver, setting, governors, epps, boost = key
     return {
-        "cpus": format_cpulist(cpus),
+        "cpus": format_cpulist(union(masks)),
+        "shared": [format_cpulist(mask) for mask in sorted(masks, key=lowest) if count(mask) > 1],
         "driver": driver,
         "governor": setting.governor,
         "governors": list(governors),

@@ -45,6 +45,14 @@ def test_lines_say_each_thing_once_and_sum_up():
     assert render_audit(audit(snapshot()), "verdict") == "1 difference found, of guest 101"
 
 
+def test_free_cpus_belong_to_a_host():
+    found = audit(snapshot())
+    found["drift"].append({**found["drift"][0], "vmid": None, "name": "", "what": "governor", "pending": None})
+    found["summary"]["drift"] = 2
+    assert render_audit(found, "verdict") == "2 differences found, of guest 101 and host pve1"
+    assert "|  | pve1 | governor |" in render_audit(found, "markdown")
+
+
 def test_files_are_the_same_until_there_is_news():
     first, later = audit(snapshot()), audit(snapshot("2026-02-02T00:00:00Z"))
     assert first != later

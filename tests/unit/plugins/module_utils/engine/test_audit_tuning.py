@@ -65,6 +65,51 @@ def test_other_peoples_cpus_do_not_matter(planned):
     assert rows(document, plan) == []
 
 
+FREE = Policy.from_dict({"rules": [{"match": {}, "governor": "performance"}], "free_cpus": {"governor": "powersave", "epp": "power"}})
+
+
+def with_policies(document: Facts, *groups: Facts) -> Facts:
+    return {**document, "hosts": {"pve1": {**document["hosts"]["pve1"], "cpufreq": list(groups)}}}
+
+
+def test_free_cpus_with_another_governor_or_preference_are_drift(planned):
+    document, _plan = planned
+    plan = place(Snapshot.from_dict(document), FREE)
+    busy = parse_cpulist(plan["tuning"]["pve1"]["busy"][0]["cpus"])
+    free = parse_cpulist(document["hosts"]["pve1"]["cpus"]["online"]) & ~busy
+    own, rest = ({"cpus": format_cpulist(cpus), "epp": "performance", "governor": "performance"} for cpus in (busy, free))
+    assert rows(with_policies(document, own, {**rest, "governor": "powersave", "epp": "power"}), plan) == []
+    found = audit(with_policies(document, own, {**rest, "governor": "powersave"}), FREE, plan)
+    assert [row["text"] for row in found["drift"]] == [
+        f"Free CPUs of host pve1: CPUs {rest['cpus']} have the energy preference performance instead of power; run the playbook tune."
+    ]
+    assert (found["drift"][0]["vmid"], found["summary"]["drifted"], found["summary"]["ok"]) == (None, [], False)
+    assert rows(with_policies(document, {**own, "governor": "powersave"}, rest), plan) == [
+        (101, "governor", "performance", "powersave"),
+        (None, "governor", "powersave", "performance"),
+        (None, "epp", "power", "performance"),
+    ]
+
+
+def test_cpus_that_share_a_policy_are_judged_by_the_faster_wish(planned):
+    document, _plan = planned
+    document["guests"] = [{**document["guests"][0], "vmid": vmid, "tags": [tag]} for vmid, tag in ((101, "fast"), (102, "slow"))]
+    rules = [{"match": {"tags": [tag]}, "governor": governor} for tag, governor in (("fast", "performance"), ("slow", "powersave"))]
+    plan = place(Snapshot.from_dict(document), Policy.from_dict({"rules": rules, "free_cpus": {"governor": "powersave", "epp": "power"}}))
+    everything = {"cpus": "0-63", "shared": ["0-63"], "governor": "performance", "epp": "performance"}
+
+    def found(*groups: Facts) -> t.List[t.Tuple[t.Any, ...]]:
+        return [row for row in rows(with_policies(document, *groups), plan) if row[1] in ("governor", "epp")]
+
+    assert found(everything) == []
+    assert found({**everything, "shared": []}) == [
+        (102, "governor", "powersave", "performance"),
+        (None, "governor", "powersave", "performance"),
+        (None, "epp", "power", "performance"),
+    ]
+    assert found({**everything, "governor": "powersave"}) == [(vmid, "governor", "performance", "powersave") for vmid in (101, 102, None)]
+
+
 def test_interrupts_that_go_elsewhere_are_drift(planned):
     document, plan = planned
     right = {"device": f"{DEVICE}.0", "index": 0, "changed": False, "before": "0", "effective": "0"}

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from sysfs_trees import MODELS, CpufreqPolicy
+
 CPU = "sys/devices/system/cpu"
 
 
@@ -12,6 +16,7 @@ def test_equal_settings_are_one_entry(read):
     assert read("epyc-9354-nps4")["cpufreq"] == [
         {
             "cpus": "0-63",
+            "shared": [],
             "driver": "amd-pstate-epp",
             "governor": "powersave",
             "governors": ["performance", "powersave"],
@@ -29,6 +34,14 @@ def test_a_driver_without_preferences(read):
     assert group["epp"] is None
     assert group["epps"] is None
     assert group["boost"] is None
+
+
+def test_policies_of_several_cpus_are_told_apart(tree):
+    model = MODELS["ryzen-5950x"]
+    pairs = tuple(CpufreqPolicy((cpu, cpu + 16)) for cpu in range(3))
+    group = tree(dataclasses.replace(model, cpufreq=(*pairs, CpufreqPolicy((3,))))).read()["cpufreq"][0]
+    assert group["cpus"] == "0-3,16-18"
+    assert group["shared"] == ["0,16", "1,17", "2,18"]
 
 
 def test_one_policy_that_differs(tree):
