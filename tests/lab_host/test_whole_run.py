@@ -1,0 +1,101 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks on a host with a kernel of its own; a simulated API has its guests: plan, apply, tune, audit, rollback."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import parse_ordered
+from pve_lab import Cluster, Lab
+
+from ..integration.cluster_world import World
+from ..integration.harness import Run
+from .host import LabHost
+
+CONFIG = {"cores": 2, "memory": 64}
+POLICY = {
+    "corepin_hosts": "pve_hosts",
+    "corepin_mode": "both",
+    "corepin_reserved": {"default": {"cores_per_numa_node": 1}},
+    "corepin_rules": [{"match": {"tags": ["pinned"]}, "class": "dedicated", "governor": "performance", "irq": "follow"}],
+}
+
+
+@pytest.fixture
+def pci(lab_host: LabHost) -> str:
+    """A virtual function's address."""
+    return lab_host.sriov.create(1)[0]
+
+
+@pytest.fixture
+def world(lab_host: LabHost, pci: str) -> t.Iterator[World]:
+    """Guest 100, which gets CPUs of its own and has the virtual function, and guest 101, which gets none; both run."""
+    guests = [
+        {"vmid": 100, "node": "pve1", "status": "running", "config": {**CONFIG, "name": "db", "tags": "pinned", "hostpci0": pci}},
+        {"vmid": 101, "node": "pve1", "status": "running", "config": {**CONFIG, "name": "web"}},
+    ]
+    for guest in guests:
+        lab_host.start_guest(guest["vmid"], **CONFIG)
+    with Lab(Cluster.from_dict({"name": "lab", "nodes": [{"name": "pve1"}], "guests": guests})) as lab:
+        world = World(lab, lab_host.controller, {})
+        world.hosts = lab_host.inventory["all"]["children"]["pve_hosts"]["hosts"]
+        world.variables.update(POLICY)
+        yield world
+    lab_host.ansible("corepin.proxmox.guest_pinning", node="pve1", state="absent")
+
+
+def audit(world: World) -> t.Tuple[Run, t.Dict[str, t.Any]]:
+    run = world.run("audit")
+    assert run.ok, run.output
+    return run, json.loads((world.controller.folder / "corepin-audit.json").read_text(encoding="utf-8"))
+
+
+def drift(world: World) -> t.Set[t.Tuple[int, str, str]]:
+    _run, found = audit(world)
+    assert found["live"] == ["pve1"]
+    return {(row["vmid"], row["what"], row["kind"]) for row in found["drift"]}
+
+
+def test_plan_apply_tune_audit_and_rollback(lab_host: LabHost, world: World, pci: str) -> None:
+    with lab_host.sriov.vectors(pci, 2) as vectors:
+        _do_all(lab_host, world, vectors)
+
+
+def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> None:
+    before = world.texts()
+    assert world.run("plan").ok
+    [placement] = [entry for entry in world.saved_plan["placements"] if entry["vmid"] == 100]
+    cpus = [str(cpu) for cpu in parse_ordered(placement["cpus"])]
+    for playbook in ("apply", "tune"):
+        run = world.run(playbook)
+        assert run.ok, run.output
+    assert [vcpu.cpus for vcpu in lab_host.guest(100).vcpus] == cpus
+    assert _places(lab_host, vectors) == set(cpus)
+    # What was written waits for the next start; all that runs is as planned.
+    assert {kind for _vmid, _what, kind in drift(world)} == {"pending"}
+    for playbook in ("apply", "tune"):
+        again = world.run(playbook)
+        assert again.ok, again.output
+        assert again.changed == 0
+
+    guest = lab_host.guest(100)
+    lab_host.run(f"taskset -cp {cpus[0]} {guest.vcpus[1].tid}")
+    lab_host.run(f"echo 0 >/proc/irq/{vectors[0]}/smp_affinity_list")
+    lab_host.run(f"echo schedutil >/sys/devices/system/cpu/cpufreq/policy{cpus[0]}/scaling_governor")
+    strayed = drift(world)
+    assert {(100, "vcpu 1", "live"), (100, "irq", "live"), (100, "governor", "live")} == {row for row in strayed if row[2] == "live"}
+
+    run = world.run("rollback")
+    assert run.ok, run.output
+    assert world.texts() == before
+    assert len({thread.cpus for thread in lab_host.guest(100).threads}) == 1
+    assert cpus[0] != lab_host.guest(100).vcpus[0].cpus
+
+
+def _places(lab_host: LabHost, vectors: t.Mapping[int, int]) -> t.Set[str]:
+    """The CPUs that interrupts go to."""
+    return {lab_host.read(f"/proc/irq/{number}/effective_affinity_list") for number in vectors.values()}
