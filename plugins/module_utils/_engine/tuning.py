@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 from .board import Board, Placement
 from .cpuset import format_cpulist, format_ordered, mask_of
+from .guest import Guest, has_function
 from .policy import PINNED_CLASSES, Frequency
 
 
@@ -20,8 +21,9 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     """Per host with something to do: {busy: [{cpus, governor, epp, vmids}], free: {governor, epp}, interrupts: [{pci, cpus, vmid}]}.
 
     `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs, None where nothing is wished
-    for; `interrupts` are by guest and device, their CPUs in vCPU order. Rules of guests without CPUs of their own ask in vain,
-    which becomes a warning.
+    for; `interrupts` are by guest and device, their CPUs in vCPU order. A device that several guests name goes to the one that
+    runs. Rules of guests without CPUs of their own ask in vain, and so do those of guests of which nothing tells who has the
+    device; both become warnings.
     """
     pinned: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
     floating: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
@@ -31,7 +33,7 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}
     for node, placements in pinned.items():
         _warn_about_floating(board, node, floating[node])
-        entry = {"busy": _busy(placements), "free": free, "interrupts": _interrupts(placements)}
+        entry = {"busy": _busy(placements), "free": free, "interrupts": _interrupts(board, node, placements)}
         if any(entry.values()):
             tuning[node] = entry
     return tuning
@@ -53,13 +55,56 @@ def _busy(placements: t.Sequence[Placement]) -> t.List[t.Dict[str, t.Any]]:
     ]
 
 
-def _interrupts(placements: t.Sequence[Placement]) -> t.List[t.Dict[str, t.Any]]:
-    return [
-        {"pci": address, "cpus": format_ordered(placement.cpus), "vmid": placement.guest.vmid}
-        for placement in placements
-        if placement.rule.irq == "follow"
-        for address in sorted(set(placement.guest.hostpci))
-    ]
+def _interrupts(board: Board, node: str, placements: t.Sequence[Placement]) -> t.List[t.Dict[str, t.Any]]:
+    following = {placement.guest.vmid: placement for placement in placements if placement.rule.irq == "follow"}
+    if not following:
+        return []
+    namers = _guests_by_device(board.snapshot.guests, node)
+    entries: t.List[t.Dict[str, t.Any]] = []
+    undecided: t.Dict[t.Tuple[int, ...], t.List[str]] = {}
+    for vmid, placement in following.items():
+        for address in _each_once(placement.guest.hostpci):
+            rivals = [guest for guest, other in namers[_device(address)] if guest.vmid != vmid and _overlap(address, other)]
+            running = any(guest.running for guest in rivals)
+            if rivals and placement.guest.running == running:
+                group = tuple(sorted({vmid, *(guest.vmid for guest in rivals)}))
+                undecided.setdefault(group, []).append(address)
+            elif not running:
+                entries.append({"pci": address, "cpus": format_ordered(placement.cpus), "vmid": vmid})
+    _warn_about_undecided(board, node, undecided)
+    return entries
+
+
+def _guests_by_device(guests: t.Iterable[Guest], node: str) -> t.Dict[str, t.List[t.Tuple[Guest, str]]]:
+    """Device without function -> the guests of the host that name it or functions of it, each with the address that it names."""
+    namers: t.Dict[str, t.List[t.Tuple[Guest, str]]] = {}
+    for guest in guests:
+        for address in guest.hostpci if guest.node == node and not guest.template else ():
+            namers.setdefault(_device(address), []).append((guest, address))
+    return namers
+
+
+def _device(address: str) -> str:
+    return address.partition(".")[0]
+
+
+def _overlap(one: str, other: str) -> bool:
+    return has_function(one, other) or has_function(other, one)
+
+
+def _each_once(addresses: t.Iterable[str]) -> t.List[str]:
+    """Sorted, without functions of devices that are there as a whole."""
+    given = sorted(set(addresses))
+    return [address for address in given if _device(address) == address or _device(address) not in given]
+
+
+def _warn_about_undecided(board: Board, node: str, undecided: t.Mapping[t.Tuple[int, ...], t.Sequence[str]]) -> None:
+    for vmids, addresses in undecided.items():
+        board.warnings.append(
+            f"On host {node} the guests {', '.join(map(str, vmids))} may have PCI device {', '.join(sorted(set(addresses)))}, and not just "
+            "one of them runs, so that its interrupts follow none of them; make a new plan when one runs, or give each guest devices of "
+            "its own."
+        )
 
 
 def _warn_about_floating(board: Board, node: str, placements: t.Sequence[Placement]) -> None:

@@ -50,6 +50,33 @@ def test_each_setting_has_the_cpus_of_its_guests():
     }
 
 
+GPU, POOL = "0000:81:00", [f"0000:41:10.{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "devices", "warned"),
+    [
+        ({"hostpci": [GPU]}, {"hostpci": [GPU], "status": "running"}, [(102, GPU)], False),
+        ({"hostpci": [GPU]}, {"hostpci": [f"{GPU}.1"], "status": "running"}, [(102, f"{GPU}.1")], False),
+        ({"hostpci": [GPU]}, {"hostpci": [GPU], "status": "running", "tags": ["plain"]}, [], False),
+        ({"hostpci": [GPU], "status": "running"}, {"hostpci": [GPU], "tags": ["other"]}, [(101, GPU)], False),
+        ({"hostpci": [GPU]}, {"hostpci": [GPU]}, [], True),
+        ({"hostpci": POOL, "status": "running"}, {"hostpci": POOL, "status": "running"}, [], True),
+        ({"hostpci": [GPU, *POOL]}, {"hostpci": POOL, "status": "running"}, [(101, GPU), *((102, here) for here in POOL)], False),
+        ({"hostpci": [GPU]}, {"hostpci": [GPU], "node": "pve2", "status": "running"}, [(101, GPU)], False),
+        ({"hostpci": [GPU, f"{GPU}.0", f"{GPU}.1"]}, {}, [(101, GPU)], False),
+    ],
+)
+def test_each_device_is_settled_once_and_goes_to_the_guest_that_runs(first, second, devices, warned):
+    plan = plan_for({"rules": RULES}, {"vmid": 101, "tags": ["fast"], **first}, {"vmid": 102, "tags": ["fast"], **second})
+    assert [(entry["vmid"], entry["pci"]) for entry in plan["tuning"]["pve1"]["interrupts"]] == devices
+    expected = (
+        f"On host pve1 the guests 101, 102 may have PCI device {', '.join(first['hostpci'])}, and not just one of them runs, so that "
+        "its interrupts follow none of them; make a new plan when one runs, or give each guest devices of its own."
+    )
+    assert [warning for warning in plan["warnings"] if "PCI" in warning] == [expected] * warned
+
+
 def test_free_cpus_have_a_setting_for_themselves():
     plan = plan_for({"rules": RULES, "free_cpus": {"governor": "schedutil"}}, {"vmid": 104, "tags": ["plain"]})
     assert plan["tuning"]["pve1"] == {"busy": [], "free": {"governor": "schedutil", "epp": None}, "interrupts": []}
