@@ -24,7 +24,7 @@ from .audit_drift import Case, Drift, drift_of, missing
 from .audit_finding import AuditFinding, worst_first
 from .audit_live import LiveHosts, live_hosts
 from .audit_starts import StartFinding, start_findings
-from .audit_tuning import tuning_drift
+from .audit_tuning import tuning_drift, unseen_interrupts
 from .cpuset import parse_cpulist
 from .doctor import ClusterCase, HostCase, cluster_findings, host_findings
 from .errors import PlanError
@@ -106,6 +106,7 @@ def _findings(
     document: Document, snapshot: Snapshot, policy: Policy, plan: t.Optional[Document], live: LiveHosts
 ) -> t.Iterator[AuditFinding]:
     yield from cluster_findings(ClusterCase(document, snapshot, plan))
+    yield from unseen_interrupts(document, snapshot, plan or {})
     for name, host in snapshot.hosts.items():
         if name not in snapshot.unread_hosts:
             now = occupancy_now(snapshot, policy, host)

@@ -52,9 +52,15 @@ LiveHosts = t.Mapping[str, t.Mapping[int, Live]]
 def with_interrupts(document: Document, results: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """The snapshot `document` with where interrupts go, as its key `interrupts`: {host: the list of irq_affinity}.
 
-    `results` are registered results of irq_affinity in check mode, by host; hosts without the list (skipped, failed) stay unknown.
+    `results` are registered results of irq_affinity in check mode, by host. Hosts without the list stay unknown; why it failed
+    on them becomes the key `interrupts_unseen`: {host: the sentence}.
     """
-    return {**document, "interrupts": {host: result["interrupts"] for host, result in results.items() if "interrupts" in (result or {})}}
+    given = {host: result for host, result in results.items() if result}
+    seen = {host: result["interrupts"] for host, result in given.items() if "interrupts" in result}
+    failed = {
+        host: str(result["msg"]) for host, result in given.items() if host not in seen and "msg" in result and not result.get("skipped")
+    }
+    return {**document, "interrupts": seen, "interrupts_unseen": failed}
 
 
 def with_runtime(document: Document, results: t.Any) -> t.Dict[str, t.Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .audit_drift import Drift
+from .audit_finding import AuditFinding
 from .cpuset import format_cpulist, parse_cpulist, union
 from .frequency import Setting, fastest
 from .guest import Guest, has_function
@@ -67,6 +68,21 @@ def _settled(wishes: _Wishes, everyone: _Wishes, shared: t.Sequence[int]) -> _Wi
     disputed = [(cpus, settings) for cpus, settings in disputed if len(settings) > 1]
     alone = ~union(cpus for cpus, _settings in disputed)
     return [*((cpus & alone, setting) for cpus, setting in wishes), *((cpus & mine, fastest(settings)) for cpus, settings in disputed)]
+
+
+def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) -> t.Iterator[AuditFinding]:
+    """One note per host on which the interrupts that the plan places could not be looked at (with_interrupts of audit_live.py)."""
+    for node, reason in sorted((document.get("interrupts_unseen") or {}).items()):
+        entries = plan.get("tuning", {}).get(node, {}).get("interrupts", ())
+        if entries and node in snapshot.hosts and node not in snapshot.unread_hosts:
+            yield AuditFinding(
+                "interrupts-unseen",
+                "note",
+                node,
+                tuple(sorted({entry["vmid"] for entry in entries})),
+                f"Where the interrupts of guests' devices on {node} go could not be looked at: {reason.rstrip('.')}.",
+                "Mend what it says, or make a new plan, and audit again.",
+            )
 
 
 def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, str]]]:

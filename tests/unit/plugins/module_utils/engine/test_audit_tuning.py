@@ -120,3 +120,13 @@ def test_interrupts_that_go_elsewhere_are_drift(planned):
     found = audit(with_interrupts(document, {"pve1": {"interrupts": [right, astray, unknown]}, "pve2": {}}), POLICY, plan)
     assert [(row["what"], row["live"]) for row in found["drift"]] == [("irq", "12,14-15")]
     assert found["drift"][0]["text"] == f"Guest 101 (db): 2 interrupts of {DEVICE} may go to CPUs 12,14-15; run the playbook tune."
+
+
+def test_interrupts_that_could_not_be_looked_at_are_noted_with_the_reason(planned):
+    document, plan = planned
+    reason = "PCI device 0000:41:00 of devices[0] does not exist on this host; see lspci -D."
+    results = {"pve1": {"failed": False, "msg": reason}, "pve2": {"msg": reason}, "pve3": {"skipped": True, "msg": "no /proc/irq"}}
+    found = audit(with_interrupts(document, results), POLICY, plan)
+    notes = [finding for finding in found["findings"] if finding["id"] == "interrupts-unseen"]
+    assert [(note["node"], note["severity"], note["vmids"]) for note in notes] == [("pve1", "note", [101])]
+    assert notes[0]["text"] == f"Where the interrupts of guests' devices on pve1 go could not be looked at: {reason}"
