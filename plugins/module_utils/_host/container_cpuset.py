@@ -7,6 +7,9 @@ Without the key PVE itself spreads containers over all CPUs every few seconds (P
 rebalance_lxc_containers). The API cannot set the key. /etc/pve knows no chmod, and a file there is replaced by a rename, under the
 lock of PVE's own tools (PVE/LXC/Config.pm, config_file_lock).
 
+A container has two cgroups, lxc/VMID and, for its processes, lxc/VMID/ns. PVE writes both; the inner one may therefore have fewer
+CPUs than the outer one. With cgroup v2 either takes any list, and gets what it has in common with the one above.
+
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
 
@@ -24,10 +27,10 @@ from .._engine.cpuset import format_cpulist, parse_cpulist
 from .._engine.errors import GrammarError, SettingError
 from .files import Tree
 from .hands import Hands
-from .pinning import Target, check_available, scope_to_set
+from .pinning import Target, check_available
 from .pinning_apply import partition_with
 from .runtime import Running
-from .scope import read_scope, scope_of_container
+from .scope import Scope, read_scope, scope_of_container
 
 KEY = "lxc.cgroup2.cpuset.cpus"
 _LINE = re.compile(rf"^{re.escape(KEY)}(?::|\s*=)\s*(.*?)\s*$", re.MULTILINE)
@@ -40,8 +43,8 @@ _LOCK_PATIENCE_S = 10.0
 class ContainerJob:
     """A container, running or not (`guest` None), and what it lacks.
 
-    `live`: CPUs for its cgroup, None where it has them. `stored`: the key's value; `wanted`: the value that it shall have, None to
-    have no such key.
+    `live`: CPUs for its cgroups, None where they have them. `stored`: the key's value; `wanted`: the value that it shall have, None to
+    have no such key. `cgroups`: those that get `live`, as they are, the outer one first. `now`: the CPUs of its processes.
     """
 
     vmid: int
@@ -50,6 +53,8 @@ class ContainerJob:
     live: t.Optional[int]
     stored: t.Optional[str]
     wanted: t.Optional[str]
+    cgroups: t.Tuple[Scope, ...] = ()
+    now: t.Optional[int] = None
 
     def __bool__(self) -> bool:
         return self.live is not None or self.stored != self.wanted
@@ -73,8 +78,10 @@ def prepare_container(
     available = read_scope(tree, "lxc").effective or 0
     missing = own & ~available
     check_available(Target(vmid, target.cpu_class, own), available, partition_with(tree, missing) if missing else None)
-    live = scope_to_set(own, guest, 0) if guest else None
-    return ContainerJob(vmid, guest, config, live, stored, stored if own == cpus else format_cpulist(own))
+    now, cgroups = _cgroups(tree, guest)
+    astray = [scope for scope in cgroups if scope.asked != own or scope.effective != own]
+    wanted = stored if own == cpus else format_cpulist(own)
+    return ContainerJob(vmid, guest, config, own if astray else None, stored, wanted, tuple(astray), now)
 
 
 def prepare_release(
@@ -83,11 +90,19 @@ def prepare_release(
     """What undoes earlier runs: key and cgroup, each where it still is what they made it."""
     config = config_path(node, vmid)
     stored = stored_key(tree.text(config) or "")
-    scope = guest.scope if guest else None
-    ours = scope is not None and format_cpulist(scope.asked or 0) in entry["set"]
     cpus = _cpus(entry["before"]) or open_cpus
-    live = cpus if scope and ours and scope.asked != cpus else None
-    return ContainerJob(vmid, guest, config, live, stored, entry["before"] if stored in entry["set"] else stored)
+    now, cgroups = _cgroups(tree, guest)
+    ours = tuple(scope for scope in cgroups if format_cpulist(scope.asked or 0) in entry["set"] and scope.asked != cpus)
+    wanted = entry["before"] if stored in entry["set"] else stored
+    return ContainerJob(vmid, guest, config, cpus if ours else None, stored, wanted, ours, now)
+
+
+def _cgroups(tree: Tree, guest: t.Optional[Running]) -> t.Tuple[t.Optional[int], t.Tuple[Scope, ...]]:
+    """The CPUs of a container's processes, and its cgroups: the outer one, and the inner one where somebody gave it a cpuset."""
+    if guest is None or guest.scope is None:
+        return None, ()
+    inner = read_scope(tree, f"{guest.scope.path}/ns")
+    return inner.effective, (guest.scope, inner) if inner.asked else (guest.scope,)
 
 
 def _cpus(text: t.Optional[str]) -> int:
@@ -98,12 +113,13 @@ def _cpus(text: t.Optional[str]) -> int:
 
 
 def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> None:
-    """The key first, so that PVE leaves the container's cgroup alone, then the cgroup. Raises SettingError with both as before."""
+    """The key first, so that PVE leaves the container's cgroups alone, then these. Raises SettingError with both as before."""
     if job.stored != job.wanted:
         write_key(tree, job.vmid, job.config, job.stored, job.wanted)
     try:
         if job.live is not None:
-            hands.set_cpuset(scope_of_container(job.vmid), format_cpulist(job.live))
+            for scope in job.cgroups:
+                hands.set_cpuset(scope.path, format_cpulist(job.live))
             _check_live(tree, job.vmid, job.live)
     except SettingError as e:
         _put_back(tree, hands, job)
@@ -111,7 +127,7 @@ def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> None:
 
 
 def _check_live(tree: Tree, vmid: int, wanted: int) -> None:
-    got = read_scope(tree, scope_of_container(vmid)).effective
+    got = read_scope(tree, f"{scope_of_container(vmid)}/ns").effective
     if got is not None and got != wanted:
         raise SettingError(
             f"Container {vmid} got CPUs {format_cpulist(got) or 'none'} instead of {format_cpulist(wanted)}, because another cgroup "
@@ -120,11 +136,10 @@ def _check_live(tree: Tree, vmid: int, wanted: int) -> None:
 
 
 def _put_back(tree: Tree, hands: Hands, job: ContainerJob) -> None:
-    scope = job.guest.scope if job.guest else None
-    before = scope and (scope.asked or scope.effective)
-    with contextlib.suppress(SettingError):
-        if before:
-            hands.set_cpuset(scope_of_container(job.vmid), format_cpulist(before))
+    for scope in job.cgroups:
+        with contextlib.suppress(SettingError):
+            if scope.to_restore:
+                hands.set_cpuset(scope.path, format_cpulist(scope.to_restore))
     with contextlib.suppress(SettingError):
         if job.stored != job.wanted:
             write_key(tree, job.vmid, job.config, job.wanted, job.stored)

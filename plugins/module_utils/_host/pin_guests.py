@@ -104,11 +104,10 @@ class Run:
             job = prepare_release(self.tree, self.wishes.node, vmid, guest, entry, self.wishes.open_cpus)
         else:
             job = prepare_container(self.tree, self.wishes.node, vmid, guest, target, entry["set"] if entry else ())
-        now = guest.scope.effective if guest and guest.scope else None
-        after = job.live if job.live is not None else now
+        after = job.live if job.live is not None else job.now
         row.update(
             changed=bool(job),
-            before={"scope": format_known(now), "threads": {}, "stored": job.stored},
+            before={"scope": format_known(job.now), "threads": {}, "stored": job.stored},
             after={"scope": format_known(after), "threads": {}, "stored": job.wanted},
         )
         self.containers.append((row, job))

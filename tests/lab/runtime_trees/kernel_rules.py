@@ -67,13 +67,22 @@ class RuledHands(Hands):
         self.writes.append((kind, what, value))
 
     def _cpuset(self, cgroup: str, value: str) -> None:
-        above = self.tree.cpulist(f"{CGROUP}/cpuset.cpus.effective") or 0
-        effective = parse_cpulist(value) & above & ~self.cut or above & ~self.cut
         self._put(f"{CGROUP}/{cgroup}/cpuset.cpus", value)
-        self._put(f"{CGROUP}/{cgroup}/cpuset.cpus.effective", format_cpulist(effective))
+        outer = cgroup.rpartition("/")[0]
+        above = self.tree.cpulist(f"{CGROUP}/{outer}/cpuset.cpus.effective") or self.tree.cpulist(f"{CGROUP}/cpuset.cpus.effective") or 0
+        self._take_effect(cgroup, above & ~self.cut)
+
+    def _take_effect(self, cgroup: str, above: int) -> None:
+        """What the cgroup, and those below it, get of the CPUs of the one above."""
+        asked = self.tree.cpulist(f"{CGROUP}/{cgroup}/cpuset.cpus")
+        effective = (asked or 0) & above or above
+        if asked is not None:
+            self._put(f"{CGROUP}/{cgroup}/cpuset.cpus.effective", format_cpulist(effective))
         for pid in self.tree.words(f"{CGROUP}/{cgroup}/cgroup.procs") or []:
             for tid in self.tree.names(f"proc/{pid}/task") or []:
                 self._settle(int(pid), int(tid), effective)
+        for name in self.tree.folders(f"{CGROUP}/{cgroup}"):
+            self._take_effect(f"{cgroup}/{name}", effective)
 
     def _room(self, pid: int) -> int:
         cgroup = (self.tree.text(f"proc/{pid}/cgroup") or "").rpartition("::/")[2]

@@ -1,0 +1,53 @@
+# Copyright (c) corepin contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running containers whose inner cgroup has a cpuset of its own, as PVE's rebalancing leaves it, and limits of their key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .test_guest_pinning import CGROUP, WEB, Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "host")
+
+
+def inner_cpuset(host: Host, asked: str, effective: str) -> None:
+    """What PVE's own rebalancing leaves in a container's inner cgroup."""
+    host.running.cgroup("lxc/103/ns", [9001], asked=asked, effective=effective)
+
+
+def test_the_inner_cpuset_of_a_container_follows(host):
+    host.running.container(103, [9000, 9001], "5,17,24,40", asked="5,17,24,40")
+    inner_cpuset(host, "5,17,24,40", "5,17,24,40")
+    host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 4\n")
+    plan = host.plan({**WEB, "vmid": 103})
+    result = host.pin(plan)
+    assert host.tree.text(f"{CGROUP}/lxc/103/ns/cpuset.cpus.effective") == "24-31,56-63"
+    assert host.hands.writes == [("cpuset", "lxc/103", "24-31,56-63"), ("cpuset", "lxc/103/ns", "24-31,56-63")]
+    assert result["lines"][0].startswith("Guest 103: CPUs 5,17,24,40 -> 24-31,56-63, ")
+    assert not host.pin(plan)["changed"]
+    host.hands.set_cpuset("lxc/103/ns", "24")
+    again = host.pin(plan)
+    assert host.hands.writes == [("cpuset", "lxc/103/ns", "24-31,56-63")]
+    assert again["lines"] == ["Guest 103: CPUs 24 -> 24-31,56-63."]
+    host.pin(None, state="absent")
+    assert {host.tree.text(f"{CGROUP}/lxc/103{inner}/cpuset.cpus") for inner in ("", "/ns")} == {"1-31,33-63"}
+    assert host.tree.text(f"{CGROUP}/lxc/103/ns/cpuset.cpus.effective") == "1-31,33-63"
+
+
+@pytest.mark.parametrize("refused", ["lxc/103", "lxc/103/ns"])
+def test_both_cpusets_of_a_container_are_put_back(host, refused):
+    host.running.container(103, [9000, 9001], "5,17,24,40", asked="5,17,24,40")
+    inner_cpuset(host, "5,24", "5,24")
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 4\n")
+    host.hands.refuse.add(refused)
+    host.pin(host.plan({**WEB, "vmid": 103}))
+    assert host.failures == [f"{refused} was refused. Container 103 was put back as it was."]
+    assert [host.tree.text(f"{CGROUP}/lxc/103{inner}/cpuset.cpus") for inner in ("", "/ns")] == ["5,17,24,40", "5,24"]
+    assert config.read_text() == "cores: 4\n"
