@@ -93,9 +93,12 @@ def test_on_the_hosts_a_conflict_of_one_refuses_all_and_a_stop_is_named(world: W
         assert guest.text == kept
 
         world.lab.cluster.quorate = True
+        world.lab.cluster.ceph = "HEALTH_ERR"
         rest = world.run("apply", corepin_rolling=False)
         assert rest.ok, rest.output
         assert [(entry["vmid"], entry["changed"]) for entry in rest.facts("corepin_results")] == [(200, True), (100, False), (101, False)]
+        assert "Ceph is at HEALTH_ERR" in world.run("rollback", corepin_rolling=False, corepin_canary=101).message
+        world.lab.cluster.ceph = "HEALTH_OK"
         undone = world.run("rollback", corepin_canary=101)
         assert undone.ok, undone.output
         puts = [request.path.split("/")[4] for request in world.lab.writes if request.method == "PUT"]

@@ -42,8 +42,6 @@ REQUEST_KEYS = (
     "count",
     "vcpus",
     "memory_mib",
-    "tags",
-    "pool",
     "across",
     "nodes",
     "ha_rules",
@@ -151,8 +149,6 @@ class Request:
     memory_mib: int
     count: int = 1
     rule: Rule = field(default_factory=Rule)
-    tags: t.Tuple[str, ...] = ()
-    pool: t.Optional[str] = None
     across: t.Optional[str] = None
     nodes: t.Tuple[str, ...] = ()
     ha_rules: t.Tuple[str, ...] = ()
@@ -398,8 +394,6 @@ def _request(value: t.Any, what: str) -> Request:
         memory_mib=_number(entry["memory_mib"], f"memory_mib of {what}"),
         count=_number(entry.get("count"), f"count of {what}", 1),
         rule=rule_from(entry, Match(), what),
-        tags=tuple(str(v) for v in _list(entry.get("tags"), f"tags of {what}")),
-        pool=entry.get("pool") or None,
         across=_choice(entry.get("across"), ACROSS, f"across of {what}", "") or None,
         nodes=tuple(str(v) for v in _list(entry.get("nodes"), f"nodes of {what}")),
         ha_rules=tuple(str(v) for v in _list(entry.get("ha_rules"), f"ha_rules of {what}")),

@@ -72,6 +72,7 @@ def test_one_key_that_does_not_hold_is_enough_to_fail(match):
         ({"reserved": {"hosts": {"pve1": {"memory_mib": -1}}}}, "reserved.hosts.pve1.memory_mib is -1"),
         ({"reserved": {"default": {"auto": ["gluster"]}}}, "reserved.default.auto is 'gluster'; allowed are ceph, zfs"),
         ({"requests": [{"name": "web", "vcpus": 4}]}, "request 1 has no memory_mib"),
+        ({"requests": [{"name": "web", "vcpus": 4, "memory_mib": 1, "tags": ["db"]}]}, "'tags' is not a known key of request 1"),
         ({"repack": "always"}, "repack is 'always'; write never, suggest"),
         ({"overcommit": {"cpu": 0}}, "overcommit.cpu is 0"),
         ({"partial": "ignore"}, "partial is 'ignore'; allowed are freeze, refuse"),
