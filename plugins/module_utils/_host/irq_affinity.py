@@ -113,7 +113,7 @@ def _wait_for_vectors(tree: Tree, sets: t.Sequence[DeviceSet], seconds: float, p
 
 
 def _steps(tree: Tree, devices: Devices, vectors: Vectors, wishes: Wishes, memory: Memory) -> t.List[Step]:
-    """What shall become of every interrupt that is of interest, by device and index."""
+    """What shall become of every interrupt that is of interest, by device and index. Forgets those that have gone."""
     remembered = {device_of(key) for key in memory.previous}
     known = [interrupt for function in vectors for interrupt in vectors[function]]
     for function in devices.functions:
@@ -122,6 +122,7 @@ def _steps(tree: Tree, devices: Devices, vectors: Vectors, wishes: Wishes, memor
             known += vectors[function]
     if wishes.keep_off or None in remembered:
         known = all_interrupts(tree, known, [function for function in devices.functions if function not in vectors])
+    memory.keep_only(tree, known)
     steps = [_step(tree, interrupt, wishes, memory) for interrupt in known]
     return sorted((step for step in steps if step), key=_place)
 
@@ -144,7 +145,7 @@ def _step(tree: Tree, interrupt: Interrupt, wishes: Wishes, memory: Memory) -> t
     target = Target(allowed, effective)
     if placed:
         return step_for_device(interrupt, target, wishes)
-    return step_for_other(interrupt, target, None if previous is None else parse_cpulist(previous), wishes)
+    return step_for_other(interrupt, target, None if previous is None else parse_cpulist(previous.cpus), wishes)
 
 
 def _state(tree: Tree, step: Step) -> str:

@@ -11,31 +11,44 @@ from __future__ import annotations
 import contextlib
 import errno
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
 from .files import Tree
 from .irq_plan import RESTORE, Step
 from .irqbalance import BanChange, tell
-from .irqs import MANAGED_ERRORS, affinity_file, read_allowed, still_there
+from .irqs import MANAGED_ERRORS, Interrupt, affinity_file, driver_of, read_allowed, still_there
 from .kept import recall, remember
 
 NAME = "irq-affinity"
-SCHEMA = 1
+SCHEMA = 2
 SET, MANAGED, GONE, SHARED, PROTECTED = "set", "kernel-managed", "gone", "shared", "protected"
 _NOT_THERE = (errno.ENOENT, errno.ESRCH, errno.ENODEV)
 
 
+@dataclass(frozen=True)
+class Before:
+    """The cpulist that an interrupt had, the number that it had then, and the driver of its PCI function (irqs.driver_of)."""
+
+    cpus: str
+    irq: int
+    driver: t.Optional[str]
+
+    def is_of(self, tree: Tree, interrupt: Interrupt) -> bool:
+        """Whether it is the same interrupt still: one that a driver takes anew has what that driver or the kernel gave it."""
+        return interrupt.number == self.irq and driver_of(tree, interrupt) == self.driver
+
+
 @dataclass
 class Memory:
-    """`previous`: the masks of before, by the interrupts' keys; `irqbalance`: what it was told (irqbalance.BanChange.remembered).
+    """`previous`: what was before, by the interrupts' keys; `irqbalance`: what it was told (irqbalance.BanChange.remembered).
 
     A boot makes all interrupts anew, so that what was remembered in another one is void. `on_disk` is what the file says.
     """
 
     boot: t.Optional[str] = None
-    previous: t.Dict[str, str] = field(default_factory=dict)
+    previous: t.Dict[str, Before] = field(default_factory=dict)
     irqbalance: t.Dict[str, t.Any] = field(default_factory=dict)
     on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
 
@@ -43,13 +56,20 @@ class Memory:
     def read(cls, tree: Tree) -> Memory:
         boot = tree.word("proc/sys/kernel/random/boot_id")
         text = recall(tree, NAME)
-        if text.get("boot") != boot:
+        if text.get("boot") != boot or text.get("schema") != SCHEMA:
             return cls(boot, on_disk=text)
-        return cls(boot, dict(text.get("previous", {})), dict(text.get("irqbalance", {})), text)
+        previous = {key: Before(**before) for key, before in text.get("previous", {}).items()}
+        return cls(boot, previous, dict(text.get("irqbalance", {})), text)
+
+    def keep_only(self, tree: Tree, interrupts: t.Iterable[Interrupt]) -> None:
+        """Forget what was before of all but these `interrupts`, and of those that have been taken anew since."""
+        now = {interrupt.key: interrupt for interrupt in interrupts if interrupt.key in self.previous}
+        self.previous = {key: before for key, before in self.previous.items() if key in now and before.is_of(tree, now[key])}
 
     def write(self, tree: Tree) -> None:
         """Replace the file where it says something else."""
-        known = {"schema": SCHEMA, "boot": self.boot, "previous": dict(self.previous), "irqbalance": self.irqbalance}
+        previous = {key: asdict(before) for key, before in self.previous.items()}
+        known = {"schema": SCHEMA, "boot": self.boot, "previous": previous, "irqbalance": self.irqbalance}
         wanted = known if self.previous or self.irqbalance else {}
         remember(tree, NAME, wanted, self.on_disk)
         self.on_disk = wanted
@@ -66,7 +86,8 @@ def carry_out(
     fresh = [step.interrupt.key for step in steps if step.reason != RESTORE and step.interrupt.key not in memory.previous]
     for step in steps:
         if step.reason != RESTORE:
-            memory.previous.setdefault(step.interrupt.key, format_cpulist(step.target.allowed))
+            before = Before(format_cpulist(step.target.allowed), step.interrupt.number, driver_of(tree, step.interrupt))
+            memory.previous.setdefault(step.interrupt.key, before)
     if bans is not None:
         memory.irqbalance = dict(bans.remembered)
     if steps or (bans and bans.messages):

@@ -126,6 +126,11 @@ def still_there(tree: Tree, interrupt: Interrupt) -> bool:
     return tree.exists(f"{DEVICES}/{interrupt.device}/msi_irqs/{interrupt.number}")
 
 
+def driver_of(tree: Tree, interrupt: Interrupt) -> t.Optional[str]:
+    """The driver of the PCI function whose interrupt it is; None for interrupts of other kinds."""
+    return tree.link_name(f"{DEVICES}/{interrupt.device}/driver") if interrupt.device else None
+
+
 def kernel_managed(tree: Tree, interrupt: Interrupt) -> bool:
     """Whether the kernel keeps the interrupt where it is, as with the queues of NVMe disks.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import time
 import typing as t
 
@@ -126,6 +127,20 @@ def test_a_device_that_leaves_the_list_gets_back_what_it_had(host):
     assert {entry["device"]: entry["reason"] for entry in result["interrupts"]} == {NVME: "device", VF: "restore"}
     assert host.tree.masks()[140][0] == "0-63"
     assert not host.set(**to(NVME, "30"))["changed"]
+
+
+@pytest.mark.parametrize(("driver", "numbers"), [("mlx5_core", [140, 141]), ("vfio-pci", [150, 151])])
+def test_what_another_driver_or_another_start_asked_for_is_not_overwritten(host, driver, numbers):
+    host.set(**to(VF, "20-21"))
+    host.tree.take(VF)
+    link = host.tree.full(f"sys/bus/pci/devices/{VF}/driver")
+    os.remove(link)
+    os.symlink(f"../../drivers/{driver}", link)
+    for number, cpus in zip(numbers, ("20", "21")):
+        host.tree.give(VF, [number], cpus=cpus)
+    assert not host.set()["changed"]
+    assert not host.tree.exists(MEMORY)
+    assert [host.tree.masks()[number][0] for number in numbers] == ["20", "21"]
 
 
 def test_after_a_reboot_earlier_masks_are_void(host):
