@@ -23,7 +23,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.cpuset import count, format_cpulist, parse_cpulist
 from .._engine.errors import GrammarError, SettingError
 from .files import Tree
 from .hands import Hands
@@ -35,6 +35,7 @@ from .scope import Scope, read_scope, scope_of_container
 KEY = "lxc.cgroup2.cpuset.cpus"
 _LINE = re.compile(rf"^{re.escape(KEY)}(?::|\s*=)\s*(.*?)\s*$", re.MULTILINE)
 _LOCKED = re.compile(r"^lock:\s*(\S+)", re.MULTILINE)
+_CORES = re.compile(r"^cores:\s*(\d+)\s*$", re.MULTILINE)
 _LOCKS = "run/lock/lxc"
 _LOCK_PATIENCE_S = 10.0
 
@@ -45,6 +46,7 @@ class ContainerJob:
 
     `live`: CPUs for its cgroups, None where they have them. `stored`: the key's value; `wanted`: the value that it shall have, None to
     have no such key. `cgroups`: those that get `live`, as they are, the outer one first. `now`: the CPUs of its processes.
+    `warning`: what the key undoes; "" where that is nothing.
     """
 
     vmid: int
@@ -55,6 +57,7 @@ class ContainerJob:
     wanted: t.Optional[str]
     cgroups: t.Tuple[Scope, ...] = ()
     now: t.Optional[int] = None
+    warning: str = ""
 
     def __bool__(self) -> bool:
         return self.live is not None or self.stored != self.wanted
@@ -72,7 +75,8 @@ def prepare_container(
     A key that an owner set to CPUs among those of `target` stays, and the cgroup follows it.
     """
     config = config_path(node, vmid)
-    stored = stored_key(tree.text(config) or "")
+    text = tree.text(config) or ""
+    stored = stored_key(text)
     cpus = 0 if stored in ours else _cpus(stored)
     own = cpus if cpus and not cpus & ~target.own else target.own
     available = read_scope(tree, "lxc").effective or 0
@@ -81,7 +85,19 @@ def prepare_container(
     now, cgroups = _cgroups(tree, guest)
     astray = [scope for scope in cgroups if scope.asked != own or scope.effective != own]
     wanted = stored if own == cpus else format_cpulist(own)
-    return ContainerJob(vmid, guest, config, own if astray else None, stored, wanted, tuple(astray), now)
+    warning = "" if stored == wanted else _cores_warning(vmid, text, own)
+    return ContainerJob(vmid, guest, config, own if astray else None, stored, wanted, tuple(astray), now, warning)
+
+
+def _cores_warning(vmid: int, config: str, own: int) -> str:
+    """PVE applies `cores` to containers without the key alone (PVE/Service/pvestatd.pm, PVE/LXC.pm)."""
+    cores = _CORES.search(_main_part(config))
+    if cores is None or int(cores.group(1)) >= count(own):
+        return ""
+    return (
+        f"Container {vmid} has cores: {cores.group(1)}, which PVE does not apply beside {KEY}, so that it may use all of CPUs "
+        f"{format_cpulist(own)}; limit it with cpulimit."
+    )
 
 
 def prepare_release(

@@ -17,14 +17,15 @@ from .._engine.errors import CorepinError, SettingError
 from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release
 from .cpus import read_cpu_sets
 from .files import Tree
-from .hands import Hands
+from .hands import Hands, Unanswered
 from .housekeeping import set_unit, shown_unit, units_to_set
-from .memory_work import MemoryWork, carry_out_memory, memory_work, release_memory
+from .memory_move import Moved
+from .memory_work import MemoryWork, all_memory_nodes, carry_out_memory, memory_work, release_work
 from .pin_wishes import Wishes, wishes_of
 from .pinning import Target, released, shown_after, shown_before, tighter, warnings_for
-from .pinning_apply import VmJob, carry_out, prepare, put_back
+from .pinning_apply import VmJob, carry_out, prepare
 from .pinning_kept import Kept
-from .pinning_text import Row, lines_of, memory_row, row_of
+from .pinning_text import Row, left_over, lines_of, memory_row, row_of
 from .runtime import Running, read_running
 from .scope import read_scope, scope_of_vm
 from .threads import Company, read_company
@@ -45,6 +46,7 @@ class Run:
     units: t.List[Row] = field(default_factory=list)
     warnings: t.List[str] = field(default_factory=list)
     failures: t.List[str] = field(default_factory=list)
+    failed_units: t.List[str] = field(default_factory=list)
     vms: t.List[t.Tuple[Row, VmJob, t.Optional[MemoryWork]]] = field(default_factory=list)
     containers: t.List[t.Tuple[Row, ContainerJob]] = field(default_factory=list)
     services: t.Dict[str, int] = field(default_factory=dict)
@@ -86,15 +88,23 @@ class Run:
     def _look_at_vm(self, row: Row, target: Target, guest: Running) -> None:
         job = prepare(self.tree, guest, target)
         entry = self.kept.of(guest)
-        memory = memory_work(self.tree, guest, target.cells, entry) if self.wishes.memory_move else None
-        widen = row["class"] is None and entry is not None and bool(entry["memory_nodes"])
-        row.update(changed=bool(job.work) or bool(memory) or widen, before=shown_before(guest), after=shown_after(target, guest, job.rooms))
-        if memory:
+        if row["class"] is None:
+            memory = release_work(self.tree, guest, entry) if entry else None
+        else:
+            memory = memory_work(self.tree, guest, target.cells, entry) if self.wishes.memory_move else None
+        row.update(changed=bool(job.work) or bool(memory), before=shown_before(guest), after=shown_after(target, guest, job.rooms))
+        if memory and memory.narrow is not None:
+            self._show_held(row, memory.has, memory.narrow)
+        if memory and row["class"] is not None:
             row["memory"] = memory_row(memory, None)
         self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
         if memory and memory.why_not:
             self.warnings.append(f"The memory of guest {guest.vmid} stays where it is: {memory.why_not}.")
         self.vms.append((row, job, memory))
+
+    def _show_held(self, row: Row, before: int, after: int) -> None:
+        for side, numa_nodes in (("before", before), ("after", after)):
+            row[side]["memory_nodes"] = format_cpulist(numa_nodes or all_memory_nodes(self.tree))
 
     def _look_at_container(self, row: Row, vmid: int, target: t.Optional[Target], guest: t.Optional[Running]) -> None:
         entry = self.kept.containers.get(str(vmid))
@@ -104,6 +114,8 @@ class Run:
             job = prepare_release(self.tree, self.wishes.node, vmid, guest, entry, self.wishes.open_cpus)
         else:
             job = prepare_container(self.tree, self.wishes.node, vmid, guest, target, entry["set"] if entry else ())
+        if job.warning:
+            self.warnings.append(job.warning)
         after = job.live if job.live is not None else job.now
         row.update(
             changed=bool(job),
@@ -129,16 +141,18 @@ class Run:
             on_disk = self.kept.copy()
         if any(job.work or memory for _row, job, memory in self.vms):
             self.company = read_company(self.tree)
-        deadline = time.monotonic() + self.wishes.memory_timeout_s
         for row, job in self.containers:
             self._act_on_container(row, job)
-        for row, vm, memory in sorted(self.vms, key=lambda entry: bool(entry[1].target.pins)):
-            self._act_on_vm(row, vm, memory, deadline)
+        vms = sorted(self.vms, key=lambda entry: bool(entry[1].target.pins))
+        for row, vm, _memory in vms:
+            self._act_on_cpus(row, vm)
         for unit, cpus in self.services.items():
             self._act_on_unit(unit, cpus)
-        alive = {job.guest.vmid for _row, job, _memory in self.vms}
-        failed = {row["vmid"] for row in self.rows if row["failed"]}
-        self.kept.forget({row["vmid"] for row in self.rows} - alive - failed)
+        deadline = time.monotonic() + self.wishes.memory_timeout_s
+        for row, vm, memory in vms:
+            if not row["failed"] and not row["skipped"]:
+                self._act_on_memory(row, vm, memory, deadline)
+        self.kept.forget(self.tree, self.wishes.node)
         if self.kept != on_disk:
             self.kept.write(self.tree)
 
@@ -156,43 +170,45 @@ class Run:
         if self.wishes.targets and (self.kept.guests or self.kept.containers or self.kept.units):
             self.kept.reserved = format_cpulist(self.wishes.reserved)
 
-    def _act_on_vm(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
-        guest, known = job.guest, job.guest.vmid in self.known
+    def _act_on_cpus(self, row: Row, job: VmJob) -> None:
+        guest = job.guest
         try:
             if job.work and not carry_out(self.tree, self.hands, job, self.company):
-                row.update(skipped=True, reason="it stopped meanwhile")
-                return
-            if memory:
-                self._act_on_memory(row, job, memory, deadline)
-            entry = self.kept.of(guest)
-            if row["class"] is None and entry:
-                if entry["memory_nodes"]:
-                    release_memory(self.tree, self.hands, guest.vmid)
-                del self.kept.guests[str(guest.vmid)]
-            elif entry:
+                self._stopped(row)
+            elif self.kept.of(guest):
                 self.kept.enter(guest, job.target.masks, more=False)
         except SettingError as e:
             self._failed(row, str(e))
-            if not known and read_scope(self.tree, scope_of_vm(guest.vmid)).effective == (guest.scope and guest.scope.effective):
+            as_before = read_scope(self.tree, scope_of_vm(guest.vmid)).effective == (guest.scope and guest.scope.effective)
+            if guest.vmid not in self.known and as_before and not isinstance(e, Unanswered):
                 self.kept.guests.pop(str(guest.vmid), None)
 
-    def _act_on_memory(self, row: Row, job: VmJob, memory: MemoryWork, deadline: float) -> None:
-        try:
+    def _act_on_memory(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
+        """After the CPUs of all guests, because moving takes long. The CPUs stay as planned where it fails."""
+        moved = None
+        if memory:
             moved = carry_out_memory(self.tree, self.hands, job.guest, memory, deadline)
-        except SettingError:
-            put_back(self.tree, self.hands, job, self.company)
-            raise
-        row["memory"] = memory_row(memory, moved)
+            if moved is None:
+                self._stopped(row)
+                return
+            self._note_memory(row, job, memory, moved)
+        if row["class"] is None and not (moved and moved.failure):
+            self.kept.guests.pop(str(job.guest.vmid), None)
+
+    def _note_memory(self, row: Row, job: VmJob, memory: MemoryWork, moved: Moved) -> None:
+        row["changed"] = bool(job.work) or moved.steps > 0 or moved.held != memory.has
+        if memory.narrow is not None:
+            self._show_held(row, memory.has, moved.held)
+        if row["class"] is not None:
+            row["memory"] = memory_row(memory, moved)
         entry = self.kept.of(job.guest)
         if entry is not None:
             entry["left_mib"] = {str(numa_node): mib for numa_node, mib in moved.left_mib.items()} if moved.finished else {}
-        left = " and ".join(f"{mib} MiB on NUMA node {numa_node}" for numa_node, mib in moved.left_mib.items())
-        if left and moved.finished:
-            self.warnings.append(
-                f"Guest {job.guest.vmid} still has {left}, which the kernel would not move, as a device may use it directly."
-            )
-        elif left:
-            self.warnings.append(f"Time was up for the memory of guest {job.guest.vmid}, which still has {left}; run it again to go on.")
+        if moved.failure:
+            row.update(failed=True, reason=f"{moved.failure} The CPUs of guest {job.guest.vmid} are as planned.")
+            self.failures.append(row["reason"])
+        elif moved.left_mib:
+            self.warnings.append(left_over(job.guest.vmid, moved))
 
     def _act_on_container(self, row: Row, job: ContainerJob) -> None:
         try:
@@ -201,7 +217,7 @@ class Run:
             if row["class"] is None:
                 self.kept.containers.pop(str(job.vmid), None)
             elif str(job.vmid) in self.kept.containers:
-                self.kept.enter_container(ContainerJob(job.vmid, job.guest, job.config, None, job.wanted, job.wanted))
+                self.kept.settle_container(job)
         except SettingError as e:
             self._failed(row, str(e))
 
@@ -212,15 +228,22 @@ class Run:
                 del self.kept.units[unit]
         except SettingError as e:
             self.failures.append(str(e))
+            self.failed_units.append(str(e))
+            self.units = [row for row in self.units if row["unit"] != unit]
+
+    def _stopped(self, row: Row) -> None:
+        row.update(skipped=True, changed=False, reason="it stopped meanwhile", before=None, after=None)
+        row.pop("memory", None)
 
     def _failed(self, row: Row, message: str) -> None:
+        row.pop("memory", None)
         row.update(failed=True, changed=False, reason=message, after=row["before"])
         self.failures.append(message)
 
     def result(self) -> Result:
         """What RETURN of the module says."""
-        changed = any(row["changed"] for row in self.rows) or bool(self.services)
-        lines = lines_of(self.rows, self.units)
+        changed = any(row["changed"] for row in self.rows) or bool(self.units)
+        lines = lines_of(self.rows, self.units, self.failed_units)
         return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units, "lines": lines}
 
 

@@ -51,3 +51,20 @@ def test_both_cpusets_of_a_container_are_put_back(host, refused):
     assert host.failures == [f"{refused} was refused. Container 103 was put back as it was."]
     assert [host.tree.text(f"{CGROUP}/lxc/103{inner}/cpuset.cpus") for inner in ("", "/ns")] == ["5,17,24,40", "5,24"]
     assert config.read_text() == "cores: 4\n"
+
+
+def test_cores_that_the_key_switches_off_are_named_when_it_is_written(host):
+    host.running.container(103, [9000, 9001], "0-63")
+    host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 2\n")
+    plan = host.plan({**WEB, "vmid": 103})
+    host.pin(plan)
+    (warning,) = host.warnings
+    assert warning == (
+        "Container 103 has cores: 2, which PVE does not apply beside lxc.cgroup2.cpuset.cpus, so that it may use all of CPUs "
+        "24-31,56-63; limit it with cpulimit."
+    )
+    host.pin(plan)
+    assert host.warnings == []
+    host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 16\n\n[old]\ncores: 2\n")
+    host.pin(plan)
+    assert host.warnings == []
