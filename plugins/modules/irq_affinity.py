@@ -75,6 +75,8 @@ options:
   wait_seconds:
     description:
       - How long to wait for interrupts of O(devices) that has none. A guest's devices get theirs when its driver starts.
+      - A guest may ask for them one by one. So the wait also takes place where a guest has the device and some of its interrupts are not
+        in place, and it ends when no more of them have appeared for 1.5 seconds.
     type: float
     default: 0
   state:

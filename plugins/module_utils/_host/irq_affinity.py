@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from functools import partial
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
 from .._engine.errors import GrammarError, SettingError
@@ -23,14 +24,13 @@ from .irqbalance import BanChange, Bans, Irqbalance, change_bans, find_irqbalanc
 from .irqs import (
     IRQ,
     Interrupt,
+    Readings,
     Target,
     all_interrupts,
     device_of,
     kernel_managed,
     key_of,
     lines_of,
-    read_allowed,
-    read_effective,
     vectors_of,
 )
 from .pci import DEVICES
@@ -39,6 +39,7 @@ Result = t.Dict[str, t.Any]
 Vectors = t.Dict[str, t.List[Interrupt]]
 NO_IRQS = "This host shows no interrupts (no /proc/irq), so there is nothing to set."
 POLL_S = 0.5
+QUIET_POLLS = 3  # looks in which the same vectors are there, after which no more of them are expected
 
 
 def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, pause: t.Callable[[float], None] = time.sleep) -> Result:
@@ -53,8 +54,12 @@ def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, paus
     if not tree.exists(IRQ):
         return {"changed": False, "skipped": True, "msg": NO_IRQS}
     memory = Memory.read(tree)
-    vectors = _wait_for_vectors(tree, sets, options["wait_seconds"] or 0, pause)
-    steps = _steps(tree, devices, vectors, wishes, memory)
+    readings = Readings(tree)
+    vectors = _vectors(tree, sets)
+    if options["wait_seconds"] and not _settled(devices, sets, vectors, readings, wishes):
+        vectors = _wait_for_vectors(tree, sets, vectors, options["wait_seconds"], pause)
+        readings = Readings(tree)
+    steps = _steps(tree, readings, devices, vectors, wishes, memory)
     states = {step.interrupt.key: _state(tree, step) for step in steps}
     moving = [step for step in steps if step.differs and states[step.interrupt.key] == SET]
     irqbalance = find_irqbalance(tree) if sets or wishes.keep_off or memory.irqbalance else Irqbalance(False)
@@ -99,20 +104,34 @@ def _keep_off(text: t.Optional[str], online: int, present: int) -> int:
     return cpus
 
 
-def _wait_for_vectors(tree: Tree, sets: t.Sequence[DeviceSet], seconds: float, pause: t.Callable[[float], None]) -> Vectors:
-    """The interrupts of all functions in `sets`; waits until each set has some and, once it had to wait, no more of them appear."""
+def _vectors(tree: Tree, sets: t.Sequence[DeviceSet]) -> Vectors:
+    return {function: vectors_of(tree, function) for entry in sets for function in entry.functions}
+
+
+def _complete(sets: t.Sequence[DeviceSet], vectors: Vectors) -> bool:
+    return all(any(vectors[function] for function in entry.functions) for entry in sets)
+
+
+def _settled(devices: Devices, sets: t.Sequence[DeviceSet], vectors: Vectors, readings: Readings, wishes: Wishes) -> bool:
+    """Whether there is nothing to wait for: each set has vectors, and those of guests, which may ask for more, are in place."""
+    held = [interrupt for function in vectors if devices.given_away(function) for interrupt in vectors[function]]
+    return _complete(sets, vectors) and not any(step.differs for step in map(partial(_step, readings, wishes, Memory()), held) if step)
+
+
+def _wait_for_vectors(
+    tree: Tree, sets: t.Sequence[DeviceSet], vectors: Vectors, seconds: float, pause: t.Callable[[float], None]
+) -> Vectors:
+    """The interrupts of all functions in `sets` once each set has some and no more of them appear, or when the time is over."""
     end = time.monotonic() + seconds
-    before: t.Optional[Vectors] = None
-    while True:
-        vectors = {function: vectors_of(tree, function) for entry in sets for function in entry.functions}
-        complete = all(any(vectors[function] for function in entry.functions) for entry in sets)
-        if (complete and before in (None, vectors)) or time.monotonic() >= end:
-            return vectors
-        before = vectors
+    quiet = 0
+    while time.monotonic() < end and not (quiet >= QUIET_POLLS and _complete(sets, vectors)):
         pause(min(POLL_S, max(0.0, end - time.monotonic())))
+        before, vectors = vectors, _vectors(tree, sets)
+        quiet = quiet + 1 if vectors == before else 0
+    return vectors
 
 
-def _steps(tree: Tree, devices: Devices, vectors: Vectors, wishes: Wishes, memory: Memory) -> t.List[Step]:
+def _steps(tree: Tree, readings: Readings, devices: Devices, vectors: Vectors, wishes: Wishes, memory: Memory) -> t.List[Step]:
     """What shall become of every interrupt that is of interest, by device and index. Forgets those that have gone."""
     remembered = {device_of(key) for key in memory.previous}
     known = [interrupt for function in vectors for interrupt in vectors[function]]
@@ -123,7 +142,7 @@ def _steps(tree: Tree, devices: Devices, vectors: Vectors, wishes: Wishes, memor
     if wishes.keep_off or None in remembered:
         known = all_interrupts(tree, known, [function for function in devices.functions if function not in vectors])
     memory.keep_only(tree, known)
-    steps = [_step(tree, interrupt, wishes, memory) for interrupt in known]
+    steps = [_step(readings, wishes, memory, interrupt) for interrupt in known]
     return sorted((step for step in steps if step), key=_place)
 
 
@@ -132,14 +151,14 @@ def _place(step: Step) -> t.Tuple[str, int, str]:
     return step.interrupt.device or "~", step.interrupt.index or 0, step.interrupt.key
 
 
-def _step(tree: Tree, interrupt: Interrupt, wishes: Wishes, memory: Memory) -> t.Optional[Step]:
+def _step(readings: Readings, wishes: Wishes, memory: Memory, interrupt: Interrupt) -> t.Optional[Step]:
     """Reads as little as decides it: of an interrupt that is nowhere near, one file."""
-    effective = read_effective(tree, interrupt)
+    effective = readings.effective(interrupt)
     previous = memory.previous.get(interrupt.key)
     placed = interrupt.device in wishes.cpus
     if not placed and previous is None and effective is not None and not effective & wishes.keep_off:
         return None
-    allowed = read_allowed(tree, interrupt)
+    allowed = readings.allowed(interrupt)
     if allowed is None:
         return None
     target = Target(allowed, effective)

@@ -16,6 +16,7 @@ from .._engine.errors import SettingError
 from .cpu_options import named_cpus
 from .domains import Facts
 from .files import Tree
+from .irqs import held_by_vfio
 from .nics import OVS, has_stray_address, read_nics
 from .pci import ADDRESS, DEVICES
 
@@ -44,7 +45,7 @@ class Devices:
 
     def given_away(self, function: str) -> bool:
         """Whether a guest has the function, or may have it: vfio-pci holds it."""
-        return self._tree.link_name(f"{DEVICES}/{function}/driver") == "vfio-pci"
+        return held_by_vfio(self._tree, function)
 
     def local_cpus(self, function: str) -> int:
         """The CPUs near the function as a mask; 0 where the kernel does not say."""

@@ -4,10 +4,12 @@
 """The interrupts of a host: which there are, whose they are, and which CPUs they go to.
 
 An interrupt of a PCI function is known by the function and its MSI index: numbers change whenever a driver lets its
-interrupts go and takes new ones. The index is the place among the function's numbers, for the kernel gives a function's
-vectors out in ascending order. Interrupts of other kinds are known by the names of those who asked for them.
+interrupts go and takes new ones. Of a function that a guest has, vfio says the index; new kernels take its vectors one by one,
+as the guest asks for them. Elsewhere it is the place among the function's numbers, for the kernel gives the vectors that a
+driver asks for at once out in ascending order. Interrupts of other kinds are known by the names of those who asked for them.
 
-Sources: core-api/irq/irq-affinity.rst, ABI sysfs-bus-pci (msi_irqs), filesystems/proc.rst (1.2, /proc/irq).
+Sources: core-api/irq/irq-affinity.rst, ABI sysfs-bus-pci (msi_irqs), filesystems/proc.rst (1.2, /proc/irq),
+drivers/vfio/pci/vfio_pci_intrs.c.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -25,6 +28,10 @@ from .pci import ADDRESS, DEVICES
 IRQ = "proc/irq"
 NO_INTERRUPT = (0, 255)  # what the file `irq` of a PCI function says where it has no line
 MANAGED_ERRORS = (errno.EPERM, errno.EIO)  # as kernel 6.12 refuses, and 6.1
+
+
+VFIO = "vfio-pci"
+_VFIO_NAME = re.compile(r"^vfio-msix?\[(\d+)\]")
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,32 @@ def device_of(key: str) -> t.Optional[str]:
 
 def vectors_of(tree: Tree, device: str) -> t.List[Interrupt]:
     """The interrupts that a PCI function has now, by index: its MSI vectors or, where it has none, its line if it is in use."""
-    numbers = tree.numbered(f"{DEVICES}/{device}/msi_irqs", "")
-    if numbers:
-        return [Interrupt(key_of(device, index), number, device, index) for index, number in enumerate(numbers)]
+    vectors = _msi_vectors(tree, device)
+    if vectors:
+        return vectors
     line = _line(tree, device)
     users = () if line is None else _users(tree, line)
     return [Interrupt(key_of(device, None), line, device, None, users)] if line is not None and users else []
+
+
+def _msi_vectors(tree: Tree, device: str) -> t.List[Interrupt]:
+    """By index. A vector of a guest that is not in use has no name, and gets an index that no other has."""
+    numbers = tree.numbered(f"{DEVICES}/{device}/msi_irqs", "") or []
+    names = {number: _index_in_name(tree, number) for number in numbers} if numbers and held_by_vfio(tree, device) else {}
+    taken = {number: index for number, index in names.items() if index is not None}
+    free = iter(index for index in range(len(numbers) + len(taken)) if index not in taken.values())
+    indexes = {(taken[number] if number in taken else next(free)): number for number in numbers}
+    return [Interrupt(key_of(device, index), indexes[index], device, index) for index in sorted(indexes)]
+
+
+def held_by_vfio(tree: Tree, device: str) -> bool:
+    """Whether a guest has the function, or may have it."""
+    return tree.link_name(f"{DEVICES}/{device}/driver") == VFIO
+
+
+def _index_in_name(tree: Tree, number: int) -> t.Optional[int]:
+    matches = [_VFIO_NAME.match(user) for user in _users(tree, number)]
+    return next((int(match.group(1)) for match in matches if match), None)
 
 
 def lines_of(tree: Tree, functions: t.Iterable[str]) -> t.FrozenSet[int]:
@@ -92,8 +119,8 @@ def all_interrupts(tree: Tree, known: t.Iterable[Interrupt], functions: t.Iterab
     """Every interrupt of the host that is in use, by number: the `known` ones, those of other PCI `functions`, and the rest."""
     found = {interrupt.number: interrupt for interrupt in known}
     for device in functions:
-        for index, number in enumerate(tree.numbered(f"{DEVICES}/{device}/msi_irqs", "") or ()):
-            found.setdefault(number, Interrupt(key_of(device, index), number, device, index))
+        for interrupt in _msi_vectors(tree, device):
+            found.setdefault(interrupt.number, interrupt)
     names: t.Set[str] = set()
     for number in tree.numbered(IRQ, "") or ():
         users = () if number in found else _users(tree, number)
@@ -103,6 +130,25 @@ def all_interrupts(tree: Tree, known: t.Iterable[Interrupt], functions: t.Iterab
             names.add(key)
             found[number] = Interrupt(key, number, users=users)
     return [found[number] for number in sorted(found)]
+
+
+class Readings:
+    """Where interrupts go, each file read once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._effective: t.Dict[int, t.Optional[int]] = {}
+        self._allowed: t.Dict[int, t.Optional[int]] = {}
+
+    def effective(self, interrupt: Interrupt) -> t.Optional[int]:
+        if interrupt.number not in self._effective:
+            self._effective[interrupt.number] = read_effective(self._tree, interrupt)
+        return self._effective[interrupt.number]
+
+    def allowed(self, interrupt: Interrupt) -> t.Optional[int]:
+        if interrupt.number not in self._allowed:
+            self._allowed[interrupt.number] = read_allowed(self._tree, interrupt)
+        return self._allowed[interrupt.number]
 
 
 def read_effective(tree: Tree, interrupt: Interrupt) -> t.Optional[int]:

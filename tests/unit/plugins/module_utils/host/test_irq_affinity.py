@@ -241,10 +241,40 @@ def test_vectors_of_a_guest_that_starts_are_waited_for(host):
             host.tree.give(EMPTY_VF, [150, 151])
 
     host.set(pause=guest, wait_seconds=60, **to(EMPTY_VF, "20-21"))
-    assert len(waits) == 5
+    assert len(waits) == 7
     assert host.effective(EMPTY_VF) == ["20", "21"]
     host.set(pause=guest, wait_seconds=60, **to(EMPTY_VF, "20-21"))
-    assert len(waits) == 5
+    assert len(waits) == 7
+    assert max(count for path, count in host.tree.reads.items() if "proc/irq" in path) == 1
+
+
+def test_vectors_that_appear_one_by_one_are_waited_for_from_the_first_look_on(host):
+    waits = []
+
+    def guest(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) in (2, 4):
+            host.tree.give(EMPTY_VF, [150 + len(waits)])
+
+    host.tree.give(EMPTY_VF, [150])
+    host.set(pause=guest, wait_seconds=60, **to(EMPTY_VF, "20-22"))
+    assert len(waits) == 7
+    assert host.effective(EMPTY_VF) == ["20", "21", "22"]
+    # A driver of the host takes all at once, and without a wait nobody waits.
+    host.set(pause=guest, wait_seconds=60, **to(NVME, "30"))
+    host.set(pause=guest, **to(EMPTY_VF, "23"))
+    assert len(waits) == 7
+
+
+def test_the_index_of_a_guest_s_vector_is_in_its_name(host):
+    host.tree.give(EMPTY_VF, [150, 151, 152])
+    for number, index in ((150, 0), (151, 3), (152, 1)):
+        host.tree.add(number, f"vfio-msix[{index}]({EMPTY_VF})")
+    result = host.set(**to(EMPTY_VF, "20-23"))
+    assert [(entry["index"], entry["irq"]) for entry in result["interrupts"]] == [(0, 150), (1, 152), (3, 151)]
+    assert host.effective(EMPTY_VF) == ["20", "23", "21"]
+    again = host.set(**to(EMPTY_VF, "20-23"), keep_off="20-23")
+    assert not [entry for entry in again["interrupts"] if entry["changed"] and entry["device"] == EMPTY_VF]
 
 
 def test_the_wait_is_bounded(host):
