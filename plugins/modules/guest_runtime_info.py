@@ -151,7 +151,7 @@ runtime:
           returned: always
           sample: vcpu
         vcpu:
-          description: Number of the vCPU, V(null) for other threads.
+          description: Number of the vCPU, also for a worker of io_uring that works for one (V(iothread)); V(null) for other threads.
           type: int
           returned: always
           sample: 0

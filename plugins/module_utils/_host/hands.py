@@ -19,7 +19,7 @@ import typing as t
 from .._engine.cpuset import cpus_of, format_cpulist
 from .._engine.errors import SettingError
 from .files import Tree
-from .threads import Thread
+from .threads import Thread, is_fixed
 
 # move_pages(2): the number of the system call by machine (arch/*/include/asm/unistd*.h).
 _MOVE_PAGES = {"x86_64": 279, "aarch64": 239, "riscv64": 239, "loongarch64": 239, "ppc64le": 301, "ppc64": 301, "s390x": 310}
@@ -51,7 +51,7 @@ class Hands:
             raise SettingError(f"systemd refused {name}={value} for {unit} ({said}); run as root on a host with cgroup v2.")
 
     def set_mask(self, thread: Thread, cpus: int) -> None:
-        """Let a thread run on `cpus` alone; one that is gone is no error. Raises SettingError."""
+        """Let a thread run on `cpus` alone; one that is gone, or that the kernel lets nobody move, is no error. Raises SettingError."""
         if not self.tree.exists(f"proc/{thread.pid}/task/{thread.tid}"):
             return
         try:
@@ -59,6 +59,8 @@ class Hands:
         except ProcessLookupError:
             return
         except OSError as e:
+            if e.errno == errno.EINVAL and is_fixed(self.tree, thread.pid, thread.tid):
+                return
             raise SettingError(
                 f"The kernel refused CPUs {format_cpulist(cpus)} for thread {thread.tid} ({thread.name}): {e.strerror}; see whether "
                 "they are online, and which cgroup holds the thread."

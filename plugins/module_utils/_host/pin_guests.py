@@ -22,7 +22,7 @@ from .housekeeping import set_unit, shown_unit, units_to_set
 from .memory_move import Moved
 from .memory_work import MemoryWork, all_memory_nodes, carry_out_memory, memory_work, release_work
 from .pin_wishes import Wishes, wishes_of
-from .pinning import Target, released, shown_after, shown_before, tighter, warnings_for
+from .pinning import Target, fixed_warning, released, shown_after, shown_before, tighter, warnings_for
 from .pinning_apply import VmJob, carry_out, prepare
 from .pinning_kept import Kept
 from .pinning_text import Row, left_over, lines_of, memory_row, row_of
@@ -98,6 +98,8 @@ class Run:
         if memory and row["class"] is not None:
             row["memory"] = memory_row(memory, None)
         self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
+        if job.work:
+            self.warnings += fixed_warning(target, guest)
         if memory and memory.why_not:
             self.warnings.append(f"The memory of guest {guest.vmid} stays where it is: {memory.why_not}.")
         self.vms.append((row, job, memory))

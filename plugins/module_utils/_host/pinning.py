@@ -139,7 +139,12 @@ def threads_to_set(target: Target, threads: t.Iterable[Thread], rooms: t.Mapping
 
 
 def mask_for(target: Target, thread: Thread, rooms: t.Mapping[int, int]) -> int:
-    """The CPUs of one thread: of a process outside the guest's scope as far as its own cgroup has them, else as they are."""
+    """The CPUs of one thread: of a process outside the guest's scope as far as its own cgroup has them, else as they are.
+
+    One that nobody may move keeps what it has.
+    """
+    if thread.fixed:
+        return thread.cpus
     wanted = target.of(thread)
     if thread.pid not in rooms:
         return wanted
@@ -184,6 +189,14 @@ def warnings_for(target: Target, threads: t.Sequence[Thread], isolated: int) -> 
             "none from CPU to CPU; set vcpu_pinning and emulator: reserved, or take these CPUs out of isolcpus."
         )
     return warnings
+
+
+def fixed_warning(target: Target, guest: Running) -> t.List[str]:
+    """A sentence on threads that nobody may move from where they are to where they shall be."""
+    fixed = [thread.name for thread in guest.threads if thread.fixed and thread.cpus != target.of(thread)]
+    if not fixed:
+        return []
+    return [f"The kernel lets nobody move threads of guest {guest.vmid} ({', '.join(fixed)}); its scope alone holds them."]
 
 
 def shown(scope: t.Optional[int], threads: t.Iterable[t.Tuple[Thread, int]]) -> Shown:

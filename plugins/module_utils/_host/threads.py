@@ -7,6 +7,9 @@ From kernel 6.4 on the vhost workers are threads of QEMU, before that kernel thr
 (kernel commit e297cd54b3f8). Helpers are processes beside QEMU, such as swtpm and virtiofsd. Threads come and go: one
 that vanishes while it is read is not reported.
 
+Workers of io_uring are threads of QEMU too (io_uring/io-wq.c and sqpoll.c: iou-wrk-TID, iou-sqp-TID). Each serves the thread of that
+id and starts with its CPUs. Before kernel 6.3 nobody may move them (kernel commit 01e68ce08a30).
+
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
 
@@ -27,12 +30,18 @@ _CPUS = re.compile(r"^Cpus_allowed_list:\s*(\S+)$", re.MULTILINE)
 _PARENT = re.compile(r"^PPid:\s*(\d+)$", re.MULTILINE)
 _VHOST_NAME = re.compile(r"^vhost-(\d+)$", re.ASCII)
 _HELPER_NAMES = ("swtpm", "virtiofsd")
+_IO_WORKER = re.compile(r"^iou-(?:wrk|sqp)-(\d+)$", re.ASCII)
 _KTHREADD = 2
+_NO_SETAFFINITY = 0x04000000  # PF_NO_SETAFFINITY in include/linux/sched.h
+_FLAGS = 9 - 3  # flags is field 9 of /proc/PID/stat; the name before field 3 may hold blanks and brackets
 
 
 @dataclass(frozen=True)
 class Thread:
-    """`cpus` is the mask that the kernel holds the thread to, which is never wider than its cgroup's; `pid` its process."""
+    """`cpus` is the mask that the kernel holds the thread to, which is never wider than its cgroup's; `pid` its process.
+
+    `vcpu`: the number of the vCPU that it runs or, as a worker of io_uring, serves. `fixed`: the kernel lets nobody move it.
+    """
 
     tid: int
     pid: int
@@ -40,6 +49,7 @@ class Thread:
     role: str
     cpus: int
     vcpu: t.Optional[int] = None
+    fixed: bool = False
 
 
 def read_thread_ids(tree: Tree, pid: int) -> t.List[int]:
@@ -83,14 +93,37 @@ def _role_of_name(name: str, rest: bool) -> t.Tuple[str, t.Optional[int]]:
 
 
 def _threads(tree: Tree, pid: int, role: t.Callable[[int, str], t.Tuple[str, t.Optional[int]]]) -> t.List[Thread]:
-    threads = []
+    found: t.Dict[int, t.Tuple[str, int]] = {}
     for tid in read_thread_ids(tree, pid):
         status = tree.text(f"proc/{pid}/task/{tid}/status") or ""
         name, cpus = _NAME.search(status), _mask(tree, status, pid)
         if name is not None and cpus is not None:
-            what, vcpu = role(tid, name.group(1))
-            threads.append(Thread(tid, pid, name.group(1), what, cpus, vcpu))
+            found[tid] = name.group(1), cpus
+    threads = []
+    for tid, (text, cpus) in found.items():
+        served = _served_by(tid, found)
+        what, vcpu = role(served, found[served][0])
+        if served != tid and what == "vcpu":
+            what = "iothread"
+        fixed = text.startswith(("iou-", "vhost-")) and is_fixed(tree, pid, tid)
+        threads.append(Thread(tid, pid, text, what, cpus, vcpu, fixed))
     return threads
+
+
+def _served_by(tid: int, names: t.Mapping[int, t.Tuple[str, int]]) -> int:
+    """The thread that a worker of io_uring works for; of any other one itself."""
+    for _link in range(2):  # a polling thread (sqp), which serves one of QEMU's, can have workers of its own
+        owner = _IO_WORKER.match(names[tid][0])
+        if owner is None or int(owner.group(1)) not in names:
+            break
+        tid = int(owner.group(1))
+    return tid
+
+
+def is_fixed(tree: Tree, pid: int, tid: int) -> bool:
+    """Whether the kernel refuses to change a thread's CPUs for everybody."""
+    fields = (tree.text(f"proc/{pid}/task/{tid}/stat") or "").rpartition(")")[2].split()
+    return len(fields) > _FLAGS and fields[_FLAGS].isdigit() and bool(int(fields[_FLAGS]) & _NO_SETAFFINITY)
 
 
 @dataclass(frozen=True)
