@@ -126,8 +126,9 @@ options:
         type: bool
         default: true
 notes:
-  - The options are those of community.proxmox with the same environment variables, so that one C(module_defaults) block
-    of C(group/corepin.proxmox.proxmox) serves both collections.
+  - The options have the names that community.proxmox gives them, and so have the environment variables, so that one
+    C(module_defaults) block of C(group/corepin.proxmox.proxmox) serves both collections. Version 1.4.0 of community.proxmox
+    does not have O(api_otp), O(ca_path) and O(api_timeout) yet.
 requirements:
   - proxmoxer >= 2.0.1 and requests, only where O(api_host) or O(api_session) is given
 """

@@ -16,7 +16,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.policy_var
 yaml = pytest.importorskip("yaml")
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", ROOT / "roles" / "corepin" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SPECIFICATION = ROOT / "roles" / "corepin" / "meta" / "argument_specs.yml"
 
 
@@ -38,14 +38,14 @@ def variables_in(document: t.Any) -> t.Iterator[dict[str, t.Any]]:
             yield from variables_in(item)
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: str(guide.relative_to(ROOT)))
 def test_each_variable_in_a_guide_is_known_and_valid(guide: Path) -> None:
     for document in blocks(guide):
         for variables in variables_in(document):
             fold({"pve1": variables})
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: str(guide.relative_to(ROOT)))
 def test_each_link_leads_to_a_file(guide: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", guide.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
