@@ -106,10 +106,11 @@ def prepare_release(
     """What undoes earlier runs: key and cgroup, each where it still is what they made it."""
     config = config_path(node, vmid)
     stored = stored_key(tree.text(config) or "")
-    cpus = _cpus(entry["before"]) or open_cpus
-    now, cgroups = _cgroups(tree, guest)
-    ours = tuple(scope for scope in cgroups if format_cpulist(scope.asked or 0) in entry["set"] and scope.asked != cpus)
     wanted = entry["before"] if stored in entry["set"] else stored
+    cpus = _cpus(wanted) or open_cpus
+    now, cgroups = _cgroups(tree, guest)
+    values = {*entry["set"], *entry["live"]}
+    ours = tuple(scope for scope in cgroups if format_cpulist(scope.asked or 0) in values and scope.asked != cpus)
     return ContainerJob(vmid, guest, config, cpus if ours else None, stored, wanted, ours, now)
 
 

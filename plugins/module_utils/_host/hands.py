@@ -27,6 +27,10 @@ _MOVE_SHARED_TOO = 1 << 2  # MPOL_MF_MOVE_ALL: pages that other processes map as
 _NOT_TRIED = -errno.EAGAIN
 
 
+class Unanswered(SettingError):
+    """systemd has not said within the time limit whether it did what was asked for, and may still do it."""
+
+
 class Hands:
     """Acts on the running host. `timeout_s`: how long one call of systemctl may take."""
 
@@ -36,14 +40,14 @@ class Hands:
         self._syscall: t.Any = None
 
     def set_property(self, unit: str, name: str, value: str) -> None:
-        """Set a property of a unit until the next boot; of a guest's scope, until the guest stops. Raises SettingError."""
+        """Set a property of a unit until the next boot; of a guest's scope, until the guest stops. Raises SettingError and Unanswered."""
         command = ["systemctl", "set-property", "--runtime", unit, f"{name}={value}"]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=self.timeout_s, check=False, env=_english()
             )
         except subprocess.TimeoutExpired:
-            raise SettingError(f"systemd did not set {name} of {unit} within {self.timeout_s:g} s; see what keeps it busy.") from None
+            raise Unanswered(f"systemd did not set {name} of {unit} within {self.timeout_s:g} s; see what keeps it busy.") from None
         except OSError as e:
             raise SettingError(f"systemctl could not be run ({e.strerror}); use this on a Proxmox VE host, as root.") from None
         if done.returncode:

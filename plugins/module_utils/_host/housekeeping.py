@@ -14,8 +14,8 @@ import typing as t
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
 from .files import Tree
-from .hands import Hands
-from .scope import CGROUP, read_scope, settled_scope
+from .hands import Hands, Unanswered
+from .scope import CGROUP, Scope, read_scope, settled_scope
 
 UNITS = ("system.slice", "user.slice", "init.scope")
 
@@ -50,9 +50,18 @@ def shown_unit(tree: Tree, unit: str) -> t.Optional[str]:
 def set_unit(tree: Tree, hands: Hands, unit: str, cpus: int) -> None:
     """Give a unit CPUs and read them back. Raises SettingError with the unit as it was."""
     before = read_scope(tree, unit)
-    hands.set_property(unit, "AllowedCPUs", format_cpulist(cpus))
+    try:
+        hands.set_property(unit, "AllowedCPUs", format_cpulist(cpus))
+    except Unanswered:
+        _put_back(hands, unit, before)  # systemd does it after what it may still do
+        raise
     now = settled_scope(tree, unit, cpus, lambda: tree.exists(f"{CGROUP}/{unit}"))
     if tree.exists(f"{CGROUP}/{unit}") and now.effective != cpus:
+        _put_back(hands, unit, before)
+        raise SettingError(f"{unit} did not get CPUs {format_cpulist(cpus)}, because another cgroup has them; it was put back as it was.")
+
+
+def _put_back(hands: Hands, unit: str, before: Scope) -> None:
+    if before.to_restore:
         with contextlib.suppress(SettingError):
             hands.set_property(unit, "AllowedCPUs", format_cpulist(before.to_restore))
-        raise SettingError(f"{unit} did not get CPUs {format_cpulist(cpus)}, because another cgroup has them; it was put back as it was.")

@@ -17,7 +17,8 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._engine.cpuset import cpus_of
+from .._engine.cpuset import cpus_of, format_cpulist
+from .._engine.errors import SettingError
 from .._engine.guest import Cell
 from .files import Tree
 from .hands import Hands
@@ -36,7 +37,8 @@ MibByNode = t.Dict[int, int]
 
 @dataclass
 class Moved:
-    """What became of a guest's memory, by NUMA node. `why_not`: a reason for not trying, as the end of a sentence."""
+    """What became of a guest's memory, by NUMA node. `held`: the NUMA nodes that its AllowedMemoryNodes are now, 0 for all;
+    `failure`: the sentence of what went wrong on the way."""
 
     before: MibByNode = field(default_factory=dict)
     after: MibByNode = field(default_factory=dict)
@@ -45,7 +47,8 @@ class Moved:
     steps: int = 0
     seconds: float = 0.0
     finished: bool = True
-    why_not: t.Optional[str] = None
+    held: int = 0
+    failure: t.Optional[str] = None
 
 
 def homes_of(cells: t.Sequence[Cell]) -> int:
@@ -86,8 +89,15 @@ def _backends(words: t.Sequence[str]) -> t.Dict[int, t.Tuple[int, str]]:
         name, size = pairs.get("id", ""), pairs.get("size", "")
         if option == "-object" and name.startswith("ram-node") and name[8:].isdigit() and size[:-1].isdigit() and size.endswith("M"):
             policy = pairs.get("policy", "default").replace("preferred", "prefer")  # mm/mempolicy.c, policy_modes
-            found[int(name[8:])] = (int(size[:-1]) * _MIB, f"{policy}:{pairs.get('host-nodes', '')}".rstrip(":"))
+            nodes = ",".join(part[len("host-nodes=") :] for part in value.split(",") if part.startswith("host-nodes="))
+            found[int(name[8:])] = (int(size[:-1]) * _MIB, f"{policy}:{nodes}".rstrip(":"))
     return found
+
+
+def is_bound_to(tree: Tree, guest: Running, numa_nodes: int) -> bool:
+    """Whether QEMU was started with all of its memory bound to just these NUMA nodes (a mask)."""
+    policies = {policy for _size, policy in _backends(command_line(tree, guest.pid or 0)).values()}
+    return policies == {f"bind:{format_cpulist(numa_nodes)}"}
 
 
 def astray(mappings: t.Iterable[Mapping], ranges: t.Iterable[Range]) -> t.Dict[int, int]:
@@ -114,7 +124,7 @@ def all_memory(mappings: t.Iterable[Mapping]) -> MibByNode:
 
 
 def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], deadline: float) -> Moved:
-    """Move what lies elsewhere to where `ranges` say, until `deadline` (time.monotonic). Raises SettingError."""
+    """Move what lies elsewhere to where `ranges` say, until `deadline` (time.monotonic). What the kernel refuses is in the result."""
     pid = guest.pid or 0
     begin = time.monotonic()
     mappings = read_mappings(tree, pid)
@@ -122,11 +132,14 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
     homes = {start: home for start, _end, home in ranges}
     lost = to_move = astray(mappings, ranges)
     for _pass in range(PASSES):
-        for mapping in mappings:
-            home = homes.get(mapping.start, -1)
-            if mapping.astray(home) and not _move_mapping(hands, pid, mapping, home, moved, deadline):
-                moved.finished = False
-                break
+        try:
+            moved.finished = all(
+                _move_mapping(hands, pid, mapping, homes[mapping.start], moved, deadline)
+                for mapping in mappings
+                if mapping.astray(homes.get(mapping.start, -1))
+            )
+        except SettingError as e:
+            moved.finished, moved.failure = False, str(e)
         mappings = read_mappings(tree, pid)
         lost = astray(mappings, ranges)
         if not moved.finished or sum(lost.values()) <= IGNORED:

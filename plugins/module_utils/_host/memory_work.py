@@ -20,8 +20,8 @@ from .._engine.guest import Cell
 from .files import Tree
 from .hands import Hands
 from .mappings import read_mappings
-from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, move, wanted_ranges
-from .runtime import Running
+from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, is_bound_to, move, wanted_ranges
+from .runtime import Running, still_runs
 from .scope import CGROUP, scope_of_vm, unit_of_vm
 
 _MIB = 1 << 20
@@ -48,15 +48,20 @@ class MemoryWork:
         return bool(self.ranges) or self.narrow is not None
 
     @property
+    def widened(self) -> int:
+        """What AllowedMemoryNodes have to be while memory moves; 0 where they need not be set for that."""
+        return self.has | self.homes if self.ranges and self.has and self.homes & ~self.has else 0
+
+    @property
     def settings(self) -> t.List[str]:
         """What AllowedMemoryNodes is set to on the way."""
-        wider = [self.has | self.homes] if self.ranges and self.has and self.homes & ~self.has else []
-        return [format_cpulist(mask) for mask in [*wider, *([] if self.narrow is None else [self.narrow])]]
+        return [format_cpulist(mask) for mask in [self.widened, self.narrow or 0] if mask]
 
 
-def memory_nodes(tree: Tree, path: str) -> int:
-    """The NUMA nodes that a cgroup's cpuset.mems names, as a mask; 0 where it names none."""
-    return tree.cpulist(f"{CGROUP}/{path}/cpuset.mems") or 0
+def memory_nodes(tree: Tree, vmid: int) -> int:
+    """The NUMA nodes to which a VM's scope is held, as a mask; 0 where it may have memory of all."""
+    held = tree.cpulist(f"{CGROUP}/{scope_of_vm(vmid)}/cpuset.mems") or 0
+    return 0 if held == all_memory_nodes(tree) else held
 
 
 def all_memory_nodes(tree: Tree) -> int:
@@ -71,8 +76,11 @@ def memory_work(tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Op
     if not cells or not all(cell.hostnodes for cell in cells):
         return None
     homes = homes_of(cells)
-    has = memory_nodes(tree, scope_of_vm(guest.vmid))
-    work = MemoryWork(homes, has, [], _narrow(has, cells, entry), {}, dict(guest.memory_mib or {}))
+    has = memory_nodes(tree, guest.vmid)
+    # Ours, or of no effect on a VM that is bound so itself.
+    ours = not has or (entry is not None and format_cpulist(has) in entry["memory_nodes"]) or is_bound_to(tree, guest, has)
+    bound = not has and is_bound_to(tree, guest, homes)
+    work = MemoryWork(homes, has, [], _narrow(has, cells) if ours and not bound else None, {}, dict(guest.memory_mib or {}))
     if count(homes) == 1 and guest.memory_mib is not None:
         elsewhere = sum(mib for numa_node, mib in guest.memory_mib.items() if not homes >> numa_node & 1)
         if elsewhere * _MIB <= IGNORED:
@@ -85,36 +93,50 @@ def memory_work(tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Op
     lost = astray(mappings, ranges)
     stuck = sum((entry or {}).get("left_mib", {}).values())
     if sum(lost.values()) > IGNORED + stuck * _MIB:
+        if homes & ~has and has and not ours:
+            work.why_not = f"somebody else holds it to NUMA nodes {format_cpulist(has)} (AllowedMemoryNodes)"
+            return work
         work.ranges, work.astray_mib, work.before_mib = ranges, in_mib(lost), all_memory(mappings)
     elif stuck:
         work.narrow = None
     return work
 
 
-def _narrow(has: int, cells: t.Sequence[Cell], entry: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[int]:
-    """What AllowedMemoryNodes shall become; None where it is so, is somebody else's, or cannot say what the cells want."""
+def _narrow(has: int, cells: t.Sequence[Cell]) -> t.Optional[int]:
+    """What AllowedMemoryNodes shall become; None where it is so, or cannot say what the cells want."""
     homes = homes_of(cells)
-    ours = has == 0 or (entry is not None and format_cpulist(has) in entry["memory_nodes"])
     one_node = count(homes) == 1 and all(cell.policy == "bind" for cell in cells)
-    return homes if one_node and ours and has != homes else None
+    return homes if one_node and has != homes else None
 
 
-def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork, deadline: float) -> Moved:
-    """Move, then narrow where all has moved. Raises SettingError."""
-    unit = unit_of_vm(guest.vmid)
-    if work.ranges and work.has and work.homes & ~work.has:
-        hands.set_property(unit, "AllowedMemoryNodes", format_cpulist(work.has | work.homes))
-    moved = move(tree, hands, guest, work.ranges, deadline) if work.ranges else Moved(work.before_mib, work.before_mib)
-    if work.narrow is not None and moved.finished and not moved.left_mib:
-        hands.set_property(unit, "AllowedMemoryNodes", format_cpulist(work.narrow))
-    return moved
+def release_work(tree: Tree, guest: Running, entry: t.Mapping[str, t.Any]) -> t.Optional[MemoryWork]:
+    """What lets a guest take memory from every NUMA node again; None where it may, or where its AllowedMemoryNodes are not ours.
+
+    They also stay where QEMU itself was started with its memory bound to the same NUMA nodes: at a wider set the kernel would
+    translate that binding by position, from the only NUMA node of the narrow set to the first one of the host
+    (mm/mempolicy.c, mpol_rebind_nodemask).
+    """
+    has, everything = memory_nodes(tree, guest.vmid), all_memory_nodes(tree)
+    if not has or not everything or format_cpulist(has) not in entry["memory_nodes"] or is_bound_to(tree, guest, has):
+        return None
+    return MemoryWork(everything, has, [], everything, {}, dict(guest.memory_mib or {}))
 
 
-def release_memory(tree: Tree, hands: Hands, vmid: int) -> None:
-    """Let a guest take memory from every NUMA node again. Raises SettingError."""
-    everything = all_memory_nodes(tree)
-    if not everything:
-        raise SettingError(
-            f"{tree.full(CGROUP)}/cpuset.mems.effective says nothing, so guest {vmid} keeps its AllowedMemoryNodes; restart it."
-        )
-    hands.set_property(unit_of_vm(vmid), "AllowedMemoryNodes", format_cpulist(everything))
+def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork, deadline: float) -> t.Optional[Moved]:
+    """Move, then narrow where all has moved; None where the guest stopped meanwhile. What failed is in the result."""
+    if not still_runs(tree, guest):
+        return None
+    moved, held = Moved(work.before_mib, work.before_mib), work.has
+    try:
+        if work.widened:
+            hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(work.widened))
+            held = work.widened
+        if work.ranges:
+            moved = move(tree, hands, guest, work.ranges, deadline)
+        if work.narrow is not None and moved.finished and not moved.left_mib and still_runs(tree, guest):
+            hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(work.narrow))
+            held = work.narrow
+    except SettingError as e:
+        moved.failure = str(e)
+    moved.held = held
+    return moved if still_runs(tree, guest) else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
 from .files import Tree
-from .hands import Hands
+from .hands import Hands, Unanswered
 from .pinning import Target, Work, check_available, threads_to_set, work_for
 from .qmp import QmpThreads
 from .runtime import Running, still_runs
@@ -84,6 +84,8 @@ def carry_out(tree: Tree, hands: Hands, job: VmJob, company: Company) -> bool:
 
     Raises SettingError with everything as it was before.
     """
+    if not still_runs(tree, job.guest):
+        return False
     try:
         if job.work.scope is not None:
             hands.set_property(job.unit, "AllowedCPUs", format_cpulist(job.work.scope))
@@ -92,8 +94,11 @@ def carry_out(tree: Tree, hands: Hands, job: VmJob, company: Company) -> bool:
     except SettingError as e:
         if not still_runs(tree, job.guest):
             return False
-        put_back(tree, hands, job, company)
-        raise SettingError(f"{e} Guest {job.guest.vmid} was put back as it was.") from None
+        late = isinstance(e, Unanswered)
+        _put_back(tree, hands, job, company, late)
+        raise type(e)(
+            f"{e} Guest {job.guest.vmid} {'is put back as it was once systemd answers' if late else 'was put back as it was'}."
+        ) from None
     return still_runs(tree, job.guest)
 
 
@@ -142,11 +147,15 @@ def threads_now(tree: Tree, guest: Running, company: Company) -> t.List[Thread]:
     return qemu_threads(tree, guest.pid, told) + threads_beside(tree, guest.vmid, guest.pid, in_scope, company)
 
 
-def put_back(tree: Tree, hands: Hands, job: VmJob, company: Company) -> None:
-    """As well as possible: the scope's cpuset (all that it had, where nobody had asked for one), then each thread's mask."""
+def _put_back(tree: Tree, hands: Hands, job: VmJob, company: Company, late: bool) -> None:
+    """As well as possible: the scope's cpuset (all that it had, where nobody had asked for one), then each thread's mask.
+
+    `late`: systemd may still give the scope what it was asked for. What is asked for now comes after that, so it is asked in any case.
+    """
     now = read_scope(tree, scope_of_vm(job.guest.vmid))
     before = job.guest.scope.to_restore if job.guest.scope else 0
-    if before and job.work.scope is not None and now.asked != before and (now.asked or now.effective != before):
+    differs = now.asked != before and (bool(now.asked) or now.effective != before)
+    if before and job.work.scope is not None and (late or differs) and still_runs(tree, job.guest):
         with contextlib.suppress(SettingError):
             hands.set_property(job.unit, "AllowedCPUs", format_cpulist(before))
             _settled(tree, job, before)

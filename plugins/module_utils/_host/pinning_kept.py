@@ -15,10 +15,10 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 
 from .._engine.cpuset import format_cpulist, parse_cpulist
-from .container_cpuset import ContainerJob
+from .container_cpuset import ContainerJob, config_path
 from .files import Tree
 from .kept import recall, remember
-from .runtime import Running
+from .runtime import Running, start_of
 
 NAME = "guest-pinning"
 SCHEMA = 1
@@ -32,7 +32,8 @@ class Kept:
 
     `guests`: {pid, started, masks: cpulists that were set on threads, memory_nodes: what AllowedMemoryNodes was set to,
     left_mib: memory by NUMA node that would not move}; `containers`: {before: the stored cpuset key or null, set: the cpulists that
-    key and cgroup were set to, one but while they are being set}; `units`: the cpulist that each was set to.
+    the key was set to, live: those that the cgroup was, one each but while they are being set}; `units`: the cpulist that each was
+    set to.
     """
 
     reserved: str = ""
@@ -72,12 +73,27 @@ class Kept:
         return entry
 
     def enter_container(self, job: ContainerJob) -> None:
-        """Note that a container's key and cgroup get what `job` says, or have it."""
-        entry = self.containers.setdefault(str(job.vmid), {"before": job.stored, "set": []})
-        own = format_cpulist(job.live) if job.live is not None else job.wanted
-        entry["set"] = sorted({*(entry["set"] if job else ()), *([own] if own else entry["set"])})
+        """Note what is about to be written to a container's key and cgroup. A key that is not ours is what there was before."""
+        entry = self.containers.setdefault(str(job.vmid), {"before": job.stored, "set": [], "live": []})
+        if job.wanted is not None and job.wanted != job.stored:
+            if job.stored not in entry["set"]:
+                entry["before"] = job.stored
+            entry["set"] = sorted({*entry["set"], job.wanted})
+        if job.live is not None:
+            entry["live"] = sorted({*entry["live"], format_cpulist(job.live)})
 
-    def forget(self, gone: t.Iterable[int]) -> None:
-        """Drop what was remembered of processes that are gone."""
-        for vmid in gone:
-            self.guests.pop(str(vmid), None)
+    def settle_container(self, job: ContainerJob) -> None:
+        """Note that a container has what `job` says: of our values these alone."""
+        entry = self.containers[str(job.vmid)]
+        entry["set"] = [value for value in entry["set"] if value == job.wanted]
+        if job.live is not None:
+            entry["live"] = [format_cpulist(job.live)]
+
+    def forget(self, tree: Tree, node: str) -> None:
+        """Drop what was remembered of processes that are gone, and of containers that are not on this host any more."""
+        for vmid, entry in [*self.guests.items()]:
+            if start_of(tree, entry["pid"]) != entry["started"]:
+                del self.guests[vmid]
+        if tree.exists(f"etc/pve/nodes/{node}"):  # else PVE's own file system is not there at the moment
+            for vmid in [vmid for vmid in self.containers if not tree.exists(config_path(node, int(vmid)))]:
+                del self.containers[vmid]

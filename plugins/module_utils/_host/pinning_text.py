@@ -46,19 +46,29 @@ def memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:
     return row
 
 
-def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row]) -> t.List[str]:
-    """One sentence for each guest that changes, fails or is skipped, and for each unit of the host's services."""
-    lines = [_sentence(row) for row in rows if row["changed"] or row["failed"] or row["skipped"]]
-    return lines + [f"{unit['unit']}: CPUs {unit['before']} -> {unit['after']}." for unit in units]
+def left_over(vmid: int, moved: Moved) -> str:
+    """A warning of memory that is still elsewhere."""
+    left = " and ".join(f"{mib} MiB on NUMA node {numa_node}" for numa_node, mib in moved.left_mib.items())
+    if moved.finished:
+        return f"Guest {vmid} still has {left}, which the kernel would not move, as a device may use it directly."
+    return f"Time was up for the memory of guest {vmid}, which still has {left}; run it again to go on."
 
 
-def _sentence(row: Row) -> str:
+def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row], failed_units: t.Sequence[str]) -> t.List[str]:
+    """Sentences for each guest that changes, fails or is skipped, and for each unit of the host's services."""
+    lines = [sentence for row in rows for sentence in _sentences(row)]
+    lines += [f"{unit['unit']}: CPUs {unit['before']} -> {unit['after']}." for unit in units]
+    return lines + [f"Failed: {message}" for message in failed_units]
+
+
+def _sentences(row: Row) -> t.Iterator[str]:
+    if row["changed"]:
+        parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row.get("memory"))]
+        yield f"Guest {row['vmid']}: {', '.join(filter(None, parts)) or 'memory is open again'}."
     if row["failed"]:
-        return f"Failed: {row['reason']}"
-    if row["skipped"]:
-        return f"Guest {row['vmid']} is left alone, because {row['reason']}."
-    parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row.get("memory"))]
-    return f"Guest {row['vmid']}: {', '.join(filter(None, parts)) or 'memory is open again'}."
+        yield f"Failed: {row['reason']}"
+    elif row["skipped"]:
+        yield f"Guest {row['vmid']} is left alone, because {row['reason']}."
 
 
 def _cpus(before: Row, after: Row) -> str:
@@ -89,8 +99,15 @@ def diff_of(result: Row) -> t.Dict[str, t.Any]:
     changed = [row for row in result["guests"] if row["changed"]]
     return {
         side: {
-            "guests": {str(row["vmid"]): row[side] for row in changed},
+            "guests": {str(row["vmid"]): {**row[side], **_astray(row.get("memory"), side)} for row in changed},
             "units": {unit["unit"]: unit[side] for unit in result["units"]},
         }
         for side in ("before", "after")
     }
+
+
+def _astray(memory: t.Optional[Row], side: str) -> Row:
+    """The memory that is not where the plan wants it; in check mode none is expected afterwards."""
+    if not memory:
+        return {}
+    return {"memory_astray": memory["astray"] if side == "before" else memory.get("left", {})}

@@ -14,6 +14,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.module_utils._host import qmp, scope
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import Unanswered
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import pin_guests
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning_text import diff_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.sysfs import read_host
@@ -334,6 +335,124 @@ def test_housekeeping_is_undone_by_the_same_switch(host):
         host.pin({**plan, "pools": {"pve1": {"reserved": "", "shared": "24-31"}}}, housekeeping=True)
 
 
+# --- what happens meanwhile ---------------------------------------------------------------------------------------------------
+
+
+def started_anew(host: Host, vmid: int, old: int, new: int, at: int) -> None:
+    """Let a VM stop and start before the change number `at`, from 0."""
+
+    def meanwhile() -> None:
+        if host.tree.exists(f"proc/{old}") and len(host.hands.writes) == at:
+            host.running.end(old)
+            host.running.vm(vmid, new, vcpus=4, cpus="16-19")
+
+    host.hands.meanwhile = meanwhile
+
+
+def test_a_guest_that_is_started_anew_meanwhile_is_left_alone(host):
+    plan = with_guests(host)
+    started_anew(host, 101, 5000, 5500, at=0)
+    result = host.pin(plan)
+    row = host.row(result, 101)
+    assert (row["skipped"], row["changed"], row["reason"], row["before"]) == (True, False, "it stopped meanwhile", None)
+    assert "101.scope" not in [what for _kind, what, _value in host.hands.writes]
+    assert host.pin(None, state="absent")["guests"][0]["vmid"] != 101
+    assert host.scope(101) == ""
+
+
+NUMA_1 = {"numa_cells": [{"cpus": "0-3", "hostnodes": "1", "memory_mib": 96, "policy": "bind"}]}
+
+
+def with_memory(host: Host) -> Facts:
+    """Two guests on NUMA node 1, with their memory there."""
+    host.running.vm(101, 5000, vcpus=4, memory={1: 96})
+    host.running.vm(102, 6000, vcpus=4, memory={1: 96})
+    return host.plan({**DB, **NUMA_1}, {**DB, **NUMA_1, "vmid": 102, "cpus": "10,42,11,43"})
+
+
+def test_memory_comes_after_the_cpus_of_all_guests(host):
+    host.pin(with_memory(host), memory_move=True)
+    values = [value for _kind, _what, value in host.hands.writes]
+    assert values[-2:] == ["AllowedMemoryNodes=1"] * 2
+    assert not any(value.startswith("AllowedMemory") for value in values[:-2])
+
+
+def test_a_guest_that_stops_before_its_memory_was_held_is_left_alone(host):
+    plan = with_memory(host)
+    started_anew(host, 102, 6000, 6500, at=10)
+    result = host.pin(plan, memory_move=True)
+    assert [value for _kind, what, value in host.hands.writes if what == "102.scope"] == ["AllowedCPUs=10-11,42-43"]
+    row = host.row(result, 102)
+    assert (row["skipped"], row["changed"], row["reason"]) == (True, False, "it stopped meanwhile")
+    assert "memory" not in row
+    host.running.end(6500)
+    host.pin(plan, memory_move=True)
+    started_anew(host, 101, 5000, 5500, at=1)
+    result = host.pin(None, state="absent")
+    assert "AllowedMemoryNodes=0-3" not in [value for _kind, _what, value in host.hands.writes]
+    assert not host.tree.exists(KEPT)
+
+
+class LateHands(RuledHands):
+    """systemd does not answer to changes of `late` units, and does them after a while (`catch_up`)."""
+
+    def __init__(self, tree: Tree, late: t.Collection[str]) -> None:
+        super().__init__(tree)
+        self.late, self.queue = late, []
+
+    def set_property(self, unit: str, name: str, value: str) -> None:
+        if unit in self.late:
+            self.queue.append((unit, name, value))
+            raise Unanswered(f"systemd did not set {name} of {unit} within 60 s.")
+        super().set_property(unit, name, value)
+
+    def catch_up(self) -> None:
+        for call in self.queue:
+            super().set_property(*call)
+
+
+def test_what_systemd_does_late_is_undone_and_remembered(host):
+    plan = with_guests(host)
+    host.hands = LateHands(host.tree, ("101.scope", "system.slice"))
+    result = host.pin(plan, housekeeping=True)
+    assert host.failures[0].endswith("of 101.scope within 60 s. Guest 101 is put back as it was once systemd answers.")
+    assert "101" in host.tree.text(KEPT)
+    assert [unit["unit"] for unit in result["units"]] == ["user.slice", "init.scope"]
+    host.hands.catch_up()
+    assert host.scope(101) == host.tree.text(f"{CGROUP}/system.slice/cpuset.cpus") == "0-63"
+    host.hands = RuledHands(host.tree)
+    assert host.row(host.pin(None, state="absent"), 101)["changed"]
+    assert not host.tree.exists(KEPT)
+
+
+def test_a_refused_unit_is_no_change(host):
+    host.hands.refuse.update(SERVICES)
+    result = host.pin(host.plan(), housekeeping=True)
+    assert not result["changed"]
+    assert result["units"] == []
+    assert result["lines"] == [f"Failed: {unit} was refused." for unit in SERVICES]
+    assert diff_of(result)["after"]["units"] == {}
+
+
+def test_cpus_stay_as_planned_where_only_the_memory_fails(host):
+    plan = with_memory(host)
+    host.pin(plan)
+    host.hands.refuse.update(["101.scope", "102.scope"])
+    result = host.pin(plan, memory_move=True)
+    assert host.failures == [f"{vmid}.scope was refused. The CPUs of guest {vmid} are as planned." for vmid in (101, 102)]
+    row = host.row(result, 101)
+    assert (row["failed"], row["changed"]) == (True, False)
+    assert host.masks(5000)[5002] == "40"
+    host.hands.refuse.clear()
+    result = host.pin(plan, memory_move=True)
+    assert diff_of(result)["before"]["guests"]["101"]["memory_nodes"] == "0-3"
+    assert diff_of(result)["after"]["guests"]["101"]["memory_nodes"] == "1"
+    assert not host.pin(plan, memory_move=True)["changed"]
+    host.pin(None, state="absent")
+    host.pin(plan, memory_move=True)
+    assert [value for _kind, _what, value in host.hands.writes if "Memory" in value] == ["AllowedMemoryNodes=1"] * 2
+
+
 # --- killed ----------------------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +514,37 @@ def test_a_key_inside_the_pool_and_a_stopped_container(host):
     assert stored_key(config.read_text()) == "24-31,56-63"
     host.pin(None, state="absent")
     assert config.read_text() == "cores: 2\nlxc.cgroup2.cpuset.cpus: 0-9\n"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_key_of_its_owner_never_becomes_ours(host, first):
+    host.running.container(103, [9000], "0-63")
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "lxc.cgroup2.cpuset.cpus: 25,27\n" if first else "cores: 2\n")
+    plan = host.plan({**WEB, "vmid": 103})
+    host.pin(plan)
+    config.write_text("lxc.cgroup2.cpuset.cpus: 25,27\n")
+    for _run in range(2):
+        host.pin(plan)
+        assert stored_key(config.read_text()) == "25,27"
+        assert host.tree.text(f"{CGROUP}/lxc/103/cpuset.cpus") == "25,27"
+    host.pin(None, state="absent")
+    assert stored_key(config.read_text()) == "25,27"
+    assert not host.tree.exists(KEPT)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_container_that_is_not_here_any_more_is_forgotten(host, moved):
+    config = host.running.write("etc/pve/nodes/pve1/lxc/103.conf", "cores: 2\n")
+    host.pin(host.plan({**WEB, "vmid": 103}))
+    if moved:
+        host.running.write("etc/pve/nodes/pve2/lxc/103.conf", config.read_text())
+    config.unlink()
+    config.parent.parent.rename(host.tree.full("etc/away"))
+    host.pin(None, state="absent")
+    assert host.tree.exists(KEPT)  # PVE's own file system may just not be there
+    host.running.write("etc/pve/nodes/pve1/lxc/104.conf", "")
+    host.pin(None, state="absent")
+    assert not host.tree.exists(KEPT)
 
 
 def test_a_locked_config_stays(host):

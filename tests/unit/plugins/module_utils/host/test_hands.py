@@ -23,7 +23,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import Hands
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.mappings import read_mappings
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.memory_move import move
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.memory_work import carry_out_memory, memory_work
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.memory_work import carry_out_memory, memory_work, release_work
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.runtime import read_vm
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.threads import Thread, qemu_threads
 from runtime_trees import RunningHost
@@ -167,6 +167,27 @@ def test_the_way_back_is_opened_before_the_move(host):
     carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60)
     assert [value for kind, _what, value in hands.writes if kind == "property"] == ["AllowedMemoryNodes=0-1", "AllowedMemoryNodes=1"]
     assert memory_work(hands.tree, guest, CELLS[:1], {"memory_nodes": [], "left_mib": {}}).narrow is None  # somebody else's
+
+
+def test_memory_that_somebody_else_holds_stays(host):
+    hands = Pages(host, 5000, [(0x7F0000000000, 32, "bind:0", 0)])
+    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "0\n")
+    work = memory_work(hands.tree, read_vm(hands.tree, 101), CELLS[:1], None)
+    assert not work
+    assert work.why_not == "somebody else holds it to NUMA nodes 0 (AllowedMemoryNodes)"
+
+
+def test_a_binding_that_qemu_was_started_with_is_kept(host):
+    host.vm(101, 5000, vcpus=4, memory={1: 96})
+    tree, entry = Tree(str(host.root)), {"memory_nodes": ["1"], "left_mib": {}}
+    guest = read_vm(tree, 101)
+    assert memory_work(tree, guest, CELLS[:1], None).narrow == 0b10
+    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "1\n")
+    assert release_work(tree, guest, entry).settings == ["0-3"]
+    backends(host, "1")
+    assert release_work(tree, guest, entry) is None
+    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "\n")
+    assert not memory_work(tree, guest, CELLS[:1], None)
 
 
 def test_cell_by_cell_to_several_numa_nodes(host):
