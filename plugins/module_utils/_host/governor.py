@@ -122,8 +122,9 @@ def _check_range(tree: Tree, policy: CpufreqPolicy, wanted: Setting, where: str)
     for name, value in (("min_khz", wanted.min_khz), ("max_khz", wanted.max_khz)):
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
             raise SettingError(f"{where} run at {low} to {high} kHz, so {name} {value} is impossible; choose a frequency in between.")
-    if wanted.min_khz is not None and wanted.max_khz is not None and wanted.min_khz > wanted.max_khz:
-        raise SettingError(f"min_khz {wanted.min_khz} is above max_khz {wanted.max_khz} for {where}; exchange them.")
+    highest = policy.setting.max_khz if wanted.max_khz is None else wanted.max_khz
+    if wanted.min_khz is not None and highest is not None and wanted.min_khz > highest:
+        raise SettingError(f"min_khz {wanted.min_khz} is above max_khz {highest} for {where}; lower min_khz or raise max_khz.")
 
 
 def _listed(names: t.Sequence[str]) -> str:

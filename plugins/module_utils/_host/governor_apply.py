@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .._engine.cpuset import format_cpulist
 from .._engine.errors import SettingError
-from .._engine.frequency import Setting
+from .._engine.frequency import PERFORMANCE, Setting
 from .cpufreq_policies import FILES, CpufreqPolicy, read_setting
 from .files import Tree
 from .governor import Change, only_offered
@@ -91,8 +91,16 @@ def differing(change: Change, memory: Memory, setting: t.Optional[Setting] = Non
 
 
 def outcome_of(change: Change) -> Setting:
-    """What the policy has after `change`, as it was asked for."""
-    return replace(change.policy.setting, **{name: value for name, value in asdict(change.wanted).items() if value is not None})
+    """What the policy has after `change`, as it was asked for, with what the kernel makes of it.
+
+    The governor performance brings its preference, and a maximum pulls the minimum down.
+    """
+    after = replace(change.policy.setting, **{name: value for name, value in asdict(change.wanted).items() if value is not None})
+    if after.governor == PERFORMANCE and after.epp is not None:
+        after = replace(after, epp=PERFORMANCE)
+    if after.min_khz is not None and after.max_khz is not None:
+        after = replace(after, min_khz=min(after.min_khz, after.max_khz))
+    return after
 
 
 def carry_out(tree: Tree, changes: t.Sequence[Change], restored: t.Sequence[Change], memory: Memory) -> None:

@@ -125,6 +125,24 @@ def test_rounded_frequencies_converge(host):
     assert machine.values(0)[2:] == ("500000", "900000")
 
 
+def test_a_minimum_above_the_maximum_in_force_is_refused(host):
+    machine = host("epyc-9354-nps4")
+    machine.tree.write(f"{CPU}/policy0/scaling_max_freq", "1500000")
+    with pytest.raises(SettingError, match=r"^min_khz 2500000 is above max_khz 1500000 for CPUs 0 \(amd-pstate-epp\); lower min_khz or"):
+        machine.set(**busy("0", min_khz=2500000))
+    assert machine.tree.writes == []
+    assert machine.set(**busy("0", min_khz=2500000, max_khz=3000000))["changed"]
+    assert machine.values(0)[2:] == ("2500000", "3000000")
+
+
+@pytest.mark.parametrize("model", ACTIVE)
+def test_what_comes_after_is_what_the_kernel_makes_of_it(host, model):
+    machine = host(model)
+    machine.set(**busy("0", min_khz=2000000))
+    after = machine.set(**busy("0", governor="performance", max_khz=1500000))["policies"][0]["after"]
+    assert tuple(str(value) for value in after.values()) == machine.values(0) == ("performance", "performance", "1500000", "1500000")
+
+
 def test_a_converged_run_leaves_what_is_remembered_alone(host):
     machine = host("epyc-9354-nps4")
     options = {**busy("0-3", governor="performance"), "persistent": True}
