@@ -22,7 +22,7 @@ description:
   - Guests of the class V(shared) are kept off all CPUs that are dedicated or reserved. Containers are kept there by the cpuset of their
     cgroup, and by the key C(lxc.cgroup2.cpuset.cpus) of their config.
   - Only what differs is written. If a step fails, everything of that guest is put back as it was. The other guests are done, and the
-    task fails in the end.
+    task fails in the end. If only its memory fails, the guest keeps the planned CPUs.
   - Whom it touched is remembered on the host, so that O(state=absent) undoes it.
 extends_documentation_fragment:
   - corepin.proxmox._attributes
@@ -57,7 +57,8 @@ options:
     description:
       - Whether the memory of VMs is moved to the NUMA nodes of their cells.
       - It is moved by this module, in steps of 64 MiB, cell by cell. Then C(AllowedMemoryNodes) of the scope is set for VMs
-        whose cells are all bound to one NUMA node.
+        whose cells are all bound to one NUMA node, unless QEMU was started with that binding.
+      - This is done after the CPUs of all guests have been set.
       - Memory that a passed-through device reaches directly cannot be moved. It is reported.
     type: bool
     default: false
@@ -146,7 +147,7 @@ guests:
       type: bool
       sample: false
     failed:
-      description: Whether it could not be done for RV(guests[].reason), and was put back as it was.
+      description: Whether it could not be done for RV(guests[].reason). Its CPUs are as before then; as planned if only its memory failed.
       type: bool
       sample: false
     reason:
@@ -158,6 +159,7 @@ guests:
         - The CPUs of its scope or cgroup, and by role those of its threads. vCPUs are in their order, of other threads each set is named
           once. V(null) for a guest that was skipped.
         - Of a container also C(stored), the value of its cpuset key.
+        - Of a VM also C(memory_nodes), the NUMA nodes that C(AllowedMemoryNodes) leaves it, where that changes.
       type: dict
       sample: {"scope": "0-63", "threads": {"vcpu": ["8-11", "8-11"], "emulator": ["8-11"]}}
     after:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 
 from .._engine.errors import SettingError
 from .files import Tree
@@ -23,7 +22,9 @@ def replace_file(tree: Tree, path: str, text: str, mode: int = 0o644) -> None:
     full = tree.full(path)
     try:
         os.makedirs(os.path.dirname(full), exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(full), prefix=".corepin-")
+        _remove_leftovers(full)
+        temporary = _temporary(full, os.getpid())
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -37,6 +38,20 @@ def replace_file(tree: Tree, path: str, text: str, mode: int = 0o644) -> None:
             raise
     except OSError as e:
         raise SettingError(f"{full} could not be written ({e.strerror}); run as root on a host whose disk can be written to.") from None
+
+
+def _temporary(full: str, pid: int) -> str:
+    return os.path.join(os.path.dirname(full), f".corepin-{os.path.basename(full)}.{pid}")
+
+
+def _remove_leftovers(full: str) -> None:
+    """Remove what processes left that were killed while they wrote this file. Raises OSError."""
+    start = os.path.basename(_temporary(full, 0))[:-1]
+    for name in os.listdir(os.path.dirname(full)):
+        pid = name[len(start) :] if name.startswith(start) else ""
+        if pid.isdigit() and (int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(os.path.dirname(full), name))
 
 
 def remove_file(tree: Tree, path: str) -> None:

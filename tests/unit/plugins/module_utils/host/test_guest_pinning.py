@@ -483,6 +483,15 @@ def test_killed_at_any_change_the_next_run_converges_and_absent_works(host, kill
     assert not host.tree.exists(KEPT)
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(host):
+    folder = "var/lib/corepin"
+    for name in (".corepin-guest-pinning.json.99999999", f".corepin-guest-pinning.json.{os.getpid()}", ".corepin-guest-pinning.json.1"):
+        host.running.write(f"{folder}/{name}", "half")
+    host.running.write(f"{folder}/.corepin-governor.json.99999999", "of another purpose")
+    host.pin(with_guests(host))
+    assert host.tree.names(folder) == [".corepin-governor.json.99999999", ".corepin-guest-pinning.json.1", "guest-pinning.json"]
+
+
 # --- containers --------------------------------------------------------------------------------------------------------------
 
 CONFIG = "arch: amd64\ncores: 2\n\n[before-upgrade]\narch: amd64\nlxc.cgroup2.cpuset.cpus: 0-3\n"
