@@ -18,7 +18,7 @@ description:
     anything is written.
   - Each frequency policy is written once and only where it differs. If the kernel refuses a value, everything is put back.
   - What a policy had before is remembered on the host. It is restored with O(state=absent), and as soon as no set covers the policy
-    any more.
+    any more. So is each single value that no set names any more.
 extends_documentation_fragment:
   - corepin.proxmox._attributes
 attributes:

@@ -9,7 +9,7 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from .._engine.cpuset import format_cpulist, mask_of, union
 from .._engine.errors import SettingError
@@ -30,11 +30,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Change:
-    """What one policy shall have (None: as it is). `outside` are its CPUs for which nobody wished that."""
+    """What one policy shall have (None: as it is). `outside` are its CPUs for which nobody wished that.
+
+    `asked` is what wishes name of it; the rest of `wanted` is what the policy had before.
+    """
 
     policy: CpufreqPolicy
     wanted: Setting
     outside: int = 0
+    asked: Setting = field(default_factory=Setting)
 
 
 def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[Wish]:
@@ -63,33 +67,48 @@ def _setting(name: str, entry: t.Mapping[str, t.Any]) -> Setting:
     return setting
 
 
-def changes_for(tree: Tree, policies: t.Sequence[CpufreqPolicy], wishes: t.Sequence[Wish]) -> t.List[Change]:
+def changes_for(policies: t.Sequence[CpufreqPolicy], wishes: t.Sequence[Wish]) -> t.List[Change]:
     """One change per policy that a wish touches, in the order of `policies`, whether it differs already or not.
 
-    Raises SettingError where a driver does not offer what is wished, or for CPUs without a policy.
+    Raises SettingError for CPUs without a policy.
     """
     changes = []
     for policy in policies:
         touching = [wish for wish in wishes if wish.cpus & policy.cpus]
         if touching:
             wanted = fastest([wish.setting for wish in touching])
-            _check(tree, policy, wanted)
             agreed = [wish.cpus for wish in touching if wish.setting == wanted]
-            changes.append(Change(policy, wanted, policy.cpus & ~union(agreed)))
+            changes.append(Change(policy, wanted, policy.cpus & ~union(agreed), asked=wanted))
     without = union(wish.cpus for wish in wishes) & ~union(policy.cpus for policy in policies)
     if without:
         raise SettingError(f"CPUs {format_cpulist(without)} have no frequency scaling on this host; leave them out of the sets.")
     return changes
 
 
-def _check(tree: Tree, policy: CpufreqPolicy, wanted: Setting) -> None:
+def with_earlier(change: Change, earlier: Setting) -> Change:
+    """`change` with what its policy had before, `earlier`, for the values that no wish names.
+
+    The preference under performance comes from that governor and is nobody's choice; a minimum above the maximum cannot be.
+    """
+    asked = change.asked
+    if earlier.governor == PERFORMANCE:
+        earlier = replace(earlier, epp=None)
+    if asked.max_khz is not None and earlier.min_khz is not None and earlier.min_khz > asked.max_khz:
+        earlier = replace(earlier, min_khz=None)
+    earlier = only_offered(change.policy, replace(earlier, governor=asked.governor or earlier.governor))
+    return replace(change, wanted=replace(earlier, **{name: value for name, value in asdict(asked).items() if value is not None}))
+
+
+def check(tree: Tree, change: Change) -> None:
+    """Raises SettingError where the driver does not offer what is wanted."""
+    policy, wanted = change.policy, change.wanted
     where = f"CPUs {format_cpulist(policy.cpus)} ({policy.driver})"
     if wanted.governor is not None and wanted.governor not in policy.governors:
         raise SettingError(f"{where} do not offer the governor {wanted.governor!r}; they offer {_listed(policy.governors)}.")
     if wanted.epp is not None:
         _check_epp(policy, wanted.epp, wanted.governor or policy.setting.governor, where)
     if wanted.min_khz is not None or wanted.max_khz is not None:
-        _check_range(tree, policy, wanted, where)
+        _check_range(tree, change, where)
 
 
 def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where: str) -> None:
@@ -117,9 +136,11 @@ def _offered_epps(policy: CpufreqPolicy, governor: t.Optional[str]) -> t.Tuple[s
     return EPPS if hidden else epps
 
 
-def _check_range(tree: Tree, policy: CpufreqPolicy, wanted: Setting, where: str) -> None:
+def _check_range(tree: Tree, change: Change, where: str) -> None:
+    """Earlier values are not measured by the hardware's limits, which a switch such as boost may have changed since."""
+    policy, wanted = change.policy, change.wanted
     low, high = read_hardware_range(tree, policy.folder)
-    for name, value in (("min_khz", wanted.min_khz), ("max_khz", wanted.max_khz)):
+    for name, value in (("min_khz", change.asked.min_khz), ("max_khz", change.asked.max_khz)):
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
             raise SettingError(f"{where} run at {low} to {high} kHz, so {name} {value} is impossible; choose a frequency in between.")
     highest = policy.setting.max_khz if wanted.max_khz is None else wanted.max_khz

@@ -52,6 +52,10 @@ class Memory:
         remember(tree, NAME, wanted, self.on_disk)
         self.on_disk = wanted
 
+    def earlier(self, policy: CpufreqPolicy) -> Setting:
+        """What the policy had of the values that were set; the empty setting where none were."""
+        return Setting(**self.previous.get(str(policy.number), {}))
+
     def same(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> bool:
         """Whether `got` is what `asked` reads back as."""
         known = self.reads_back.get(str(policy.number), {}).get(attribute, {})
@@ -80,7 +84,7 @@ def _altered(change: Change) -> t.List[str]:
 def restoring(policies: t.Sequence[CpufreqPolicy], memory: Memory, but: t.Collection[int] = ()) -> t.List[Change]:
     """The changes that give remembered policies, but those with a number in `but`, what they had before."""
     gone_by = [policy for policy in policies if str(policy.number) in memory.previous and policy.number not in but]
-    return [Change(policy, only_offered(policy, Setting(**memory.previous[str(policy.number)]))) for policy in gone_by]
+    return [Change(policy, only_offered(policy, memory.earlier(policy))) for policy in gone_by]
 
 
 def differing(change: Change, memory: Memory, setting: t.Optional[Setting] = None) -> t.List[str]:

@@ -44,15 +44,15 @@ WantedBy={" ".join(_TARGETS)}
 
 
 def boot_files(changes: t.Sequence[Change]) -> t.Dict[str, str]:
-    """The files that set `changes` at boot, by path relative to the root; none for no change.
+    """The files that set what wishes name in `changes` at boot, by path relative to the root; none for no change.
 
     The lines are carried out in their order (tmpfiles.d(5)): governors before preferences.
     """
     lines = [
-        f"w /{change.policy.folder}/{path} - - - - {getattr(change.wanted, name)}\n"
+        f"w /{change.policy.folder}/{path} - - - - {getattr(change.asked, name)}\n"
         for change in changes
         for name, path in FILES.items()
-        if getattr(change.wanted, name) is not None
+        if getattr(change.asked, name) is not None
     ]
     return {LINES: "".join(lines), UNIT: _UNIT_TEXT} if lines else {}
 

@@ -17,7 +17,8 @@ from .conflicts import governor_conflicts
 from .cpufreq_policies import read_policies
 from .cpus import read_cpu_sets
 from .files import Tree
-from .governor import Change, changes_for, wishes_of
+from .governor import Change, changes_for, wishes_of, with_earlier
+from .governor import check as check_change
 from .governor_apply import Memory, carry_out, differing, outcome_of, restoring
 from .governor_boot import boot_files, present_boot_files, write_boot_files
 
@@ -38,7 +39,9 @@ def set_governors(tree: Tree, options: t.Mapping[str, t.Any], check: bool) -> Re
     if policies is None:
         return {"changed": False, "skipped": True, "msg": NO_CPUFREQ}
     memory = Memory.read(tree)
-    wanted = changes_for(tree, policies, wishes)
+    wanted = [with_earlier(change, memory.earlier(change.policy)) for change in changes_for(policies, wishes)]
+    for change in wanted:
+        check_change(tree, change)
     restored = restoring(policies, memory, but={change.policy.number for change in wanted})
     files = boot_files(wanted) if options["persistent"] else {}
     files_before = present_boot_files(tree)

@@ -99,6 +99,34 @@ def test_a_cpu_that_leaves_the_set_gets_back_what_it_had(host):
     assert machine.values(0)[:2] == ("powersave", "balance_performance")
 
 
+@pytest.mark.parametrize("model", ACTIVE)
+def test_values_that_a_wish_no_longer_names_are_restored(host, model):
+    machine = host(model)
+    before = machine.values(0)
+    machine.set(**busy("5", governor="performance"), free={"governor": "powersave", "max_khz": 1500000})
+    assert machine.values(0)[3] == "1500000"
+    options = {**busy("0", governor="performance"), "free": {"governor": "powersave"}}
+    machine.set(**options)
+    assert machine.values(0) == ("performance", "performance", *before[2:])
+    assert machine.values(5) == before
+    assert not machine.set(**options)["changed"]
+    options = {**busy("5", governor="performance"), "free": {"epp": "balance_power"}, "persistent": True}
+    machine.set(**options)
+    assert machine.values(0)[:2] == ("powersave", "balance_power")
+    assert not machine.set(**options)["changed"]
+    machine.set(state="absent")
+    assert [machine.values(number) for number in (0, 5)] == [before, before]
+
+
+def test_a_minimum_that_a_maximum_pulled_down_is_no_change(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0", min_khz=2000000))
+    options = {**busy("0", max_khz=1500500), "free": {"min_khz": 2000000}, "persistent": True}
+    machine.set(**options)
+    assert not machine.set(**options)["changed"]
+    assert not machine.set(**options)["changed"]
+
+
 def test_free_cpus_have_a_wish_of_their_own(host):
     machine = host("epyc-9354-nps4")
     machine.set(**busy("0-7", governor="performance"), free={"governor": "powersave", "epp": "power"})
@@ -138,7 +166,7 @@ def test_a_minimum_above_the_maximum_in_force_is_refused(host):
 @pytest.mark.parametrize("model", ACTIVE)
 def test_what_comes_after_is_what_the_kernel_makes_of_it(host, model):
     machine = host(model)
-    machine.set(**busy("0", min_khz=2000000))
+    machine.tree.write(f"{CPU}/policy0/scaling_min_freq", "2000000")
     after = machine.set(**busy("0", governor="performance", max_khz=1500000))["policies"][0]["after"]
     assert tuple(str(value) for value in after.values()) == machine.values(0) == ("performance", "performance", "1500000", "1500000")
 
