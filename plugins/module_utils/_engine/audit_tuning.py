@@ -85,7 +85,7 @@ def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) ->
             )
 
 
-def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, str]]]:
+def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, t.Any]]]:
     """A sentence and the columns what, planned and live per setting and value that CPUs among `own` should have and do not.
 
     `default` and numbers as a preference read back as something else (see _host/governor_apply.py) and are not compared.
