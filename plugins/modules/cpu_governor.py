@@ -77,6 +77,7 @@ options:
   persistent:
     description:
       - Whether this is set again after a reboot and after sleep, by a systemd unit (C(corepin-cpu-governor.service)).
+      - The unit writes nothing if the CPUs have another driver by then.
       - V(false) removes the unit of an earlier run.
     type: bool
     default: false
@@ -84,6 +85,7 @@ options:
     description:
       - V(present) makes the CPUs agree with O(busy) and O(free).
       - V(absent) restores what all policies had before this module changed them, and removes the unit.
+      - What they had under another driver than now is kept, because it means nothing to this one. A warning names both drivers.
     type: str
     choices: [present, absent]
     default: present
@@ -162,6 +164,25 @@ policies:
       description: CPUs among them that are in no set, or in one with another wish.
       type: str
       sample: ""
+other_drivers:
+  description:
+    - CPUs for which values are remembered that they had under another driver. Nothing is done with these values before that driver is back.
+  returned: when the host has frequency scaling
+  type: list
+  elements: dict
+  contains:
+    cpus:
+      description: The CPUs as a cpulist.
+      type: str
+      sample: 0-15
+    driver:
+      description: Their driver now.
+      type: str
+      sample: amd-pstate
+    earlier:
+      description: The driver under which they had these values.
+      type: str
+      sample: amd-pstate-epp
 conflicts:
   description: Services and scripts that set governors on this host too.
   returned: when the host has frequency scaling

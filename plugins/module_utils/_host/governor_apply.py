@@ -29,15 +29,19 @@ NAME = "cpu-governor"
 SCHEMA = 1
 
 
+Values = t.Dict[str, t.Dict[str, t.Dict[str, t.Any]]]
+
+
 @dataclass
 class Memory:
-    """`previous`: what each policy had of the values that were set, by its number. `reads_back`: asked -> got, by number and value.
+    """Values by driver and policy number, because a value means something else, or nothing, under another driver.
 
+    `previous`: what each policy had of the values that were set, value -> what it was. `reads_back`: value -> {asked: got}.
     `on_disk` is what the file says.
     """
 
-    previous: t.Dict[str, t.Dict[str, t.Any]] = field(default_factory=dict)
-    reads_back: t.Dict[str, t.Dict[str, t.Dict[str, t.Any]]] = field(default_factory=dict)
+    previous: Values = field(default_factory=dict)
+    reads_back: Values = field(default_factory=dict)
     on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
 
     @classmethod
@@ -53,23 +57,46 @@ class Memory:
         self.on_disk = wanted
 
     def earlier(self, policy: CpufreqPolicy) -> Setting:
-        """What the policy had of the values that were set; the empty setting where none were."""
-        return Setting(**self.previous.get(str(policy.number), {}))
+        """What the policy had, under the driver of now, of the values that were set; the empty setting where none were."""
+        return Setting(**_of(self.previous, policy))
+
+    def knows(self, policy: CpufreqPolicy) -> bool:
+        """Whether there are earlier values under the driver of now."""
+        return bool(_of(self.previous, policy))
+
+    def other_drivers(self, policy: CpufreqPolicy) -> t.List[str]:
+        """The drivers, but that of now, for which there are earlier values of the policy."""
+        return [driver for driver, values in sorted(self.previous.items()) if driver != policy.driver and str(policy.number) in values]
 
     def same(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> bool:
         """Whether `got` is what `asked` reads back as."""
-        known = self.reads_back.get(str(policy.number), {}).get(attribute, {})
+        known = _of(self.reads_back, policy).get(attribute, {})
         return bool(got == asked or (str(asked) in known and known[str(asked)] == got))
 
     def learn(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> None:
         if got != asked:
-            self.reads_back.setdefault(str(policy.number), {}).setdefault(attribute, {})[str(asked)] = got
+            _to_fill(self.reads_back, policy).setdefault(attribute, {})[str(asked)] = got
 
     def keep_previous(self, change: Change) -> None:
         """Remember the values that `change` may alter, unless they were remembered before."""
-        kept = self.previous.setdefault(str(change.policy.number), {})
         for attribute in _altered(change):
-            kept.setdefault(attribute, getattr(change.policy.setting, attribute))
+            _to_fill(self.previous, change.policy).setdefault(attribute, getattr(change.policy.setting, attribute))
+
+    def forget(self, policy: CpufreqPolicy) -> None:
+        """Drop what is known of the policy under the driver of now."""
+        for values in (self.previous, self.reads_back):
+            of_driver = values.get(policy.driver or "", {})
+            of_driver.pop(str(policy.number), None)
+            if not of_driver:
+                values.pop(policy.driver or "", None)
+
+
+def _of(values: Values, policy: CpufreqPolicy) -> t.Dict[str, t.Any]:
+    return values.get(policy.driver or "", {}).get(str(policy.number), {})
+
+
+def _to_fill(values: Values, policy: CpufreqPolicy) -> t.Dict[str, t.Any]:
+    return values.setdefault(policy.driver or "", {}).setdefault(str(policy.number), {})
 
 
 def _altered(change: Change) -> t.List[str]:
@@ -83,7 +110,7 @@ def _altered(change: Change) -> t.List[str]:
 
 def restoring(policies: t.Sequence[CpufreqPolicy], memory: Memory, but: t.Collection[int] = ()) -> t.List[Change]:
     """The changes that give remembered policies, but those with a number in `but`, what they had before."""
-    gone_by = [policy for policy in policies if str(policy.number) in memory.previous and policy.number not in but]
+    gone_by = [policy for policy in policies if memory.knows(policy) and policy.number not in but]
     return [Change(policy, only_offered(policy, memory.earlier(policy))) for policy in gone_by]
 
 
@@ -128,8 +155,7 @@ def carry_out(tree: Tree, changes: t.Sequence[Change], restored: t.Sequence[Chan
             _put_back(tree, policy)
         raise SettingError(f"{e} Everything was put back.") from None
     for change in restored:
-        memory.previous.pop(str(change.policy.number), None)
-        memory.reads_back.pop(str(change.policy.number), None)
+        memory.forget(change.policy)
     memory.write(tree)
 
 

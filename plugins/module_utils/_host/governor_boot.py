@@ -4,7 +4,8 @@
 """Governors that come back after a reboot and after sleep: a systemd unit that has systemd-tmpfiles write them again.
 
 Sources: systemd.unit(5) for the links that enable a unit, systemd.special(7) for the targets of sleep, which are reached when
-the host is awake again, tmpfiles.d(5) for `w`, which writes to a file that exists.
+the host is awake again, systemd.service(5) for ExecCondition, which skips the rest where it exits with 1 to 254, and for
+dollars and percent signs in commands, tmpfiles.d(5) for `w`, which writes to a file that exists.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
@@ -15,7 +16,7 @@ import subprocess
 import typing as t
 
 from .._engine.errors import SettingError
-from .cpufreq_policies import FILES
+from .cpufreq_policies import FILES, CpufreqPolicy
 from .files import Tree
 from .governor import Change
 from .writing import make_link, remove_file, replace_file
@@ -27,7 +28,7 @@ _SLEEP = ("suspend.target", "hibernate.target", "hybrid-sleep.target", "suspend-
 _TARGETS = ("multi-user.target", *_SLEEP)
 _LINKS = tuple(f"etc/systemd/system/{target}.wants/{UNIT_NAME}" for target in _TARGETS)
 
-_UNIT_TEXT = f"""\
+_UNIT_START = f"""\
 # Written by corepin.proxmox.cpu_governor, which removes it with state: absent.
 [Unit]
 Description=Governors, energy preferences and frequency limits that corepin set
@@ -36,6 +37,8 @@ ConditionPathIsDirectory=/sys/devices/system/cpu/cpufreq
 
 [Service]
 Type=oneshot
+"""
+_UNIT_END = f"""\
 ExecStart=systemd-tmpfiles --create /{LINES}
 
 [Install]
@@ -54,7 +57,13 @@ def boot_files(changes: t.Sequence[Change]) -> t.Dict[str, str]:
         for name, path in FILES.items()
         if getattr(change.asked, name) is not None
     ]
-    return {LINES: "".join(lines), UNIT: _UNIT_TEXT} if lines else {}
+    return {LINES: "".join(lines), UNIT: _UNIT_START + _condition(changes[-1].policy) + _UNIT_END} if lines else {}
+
+
+def _condition(policy: CpufreqPolicy) -> str:
+    """The values are for the driver of now alone. The kernel has one for all policies (cpufreq.c, cpufreq_register_driver)."""
+    driver = (policy.driver or "").replace("%", "%%").replace("$", "$$")
+    return f"ExecCondition=grep -qsxF {driver} /{policy.folder}/scaling_driver\n" if driver else ""
 
 
 def present_boot_files(tree: Tree) -> t.Dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from .._engine.cpuset import format_cpulist, lowest
 from .._engine.frequency import Setting
 from .conflicts import governor_conflicts
-from .cpufreq_policies import read_policies
+from .cpufreq_policies import CpufreqPolicy, read_policies
 from .cpus import read_cpu_sets
 from .files import Tree
 from .governor import Change, changes_for, wishes_of, with_earlier
@@ -29,7 +29,7 @@ NO_CPUFREQ = "This host has no frequency scaling (no policy in /sys/devices/syst
 def set_governors(tree: Tree, options: t.Mapping[str, t.Any], check: bool) -> Result:
     """Make the policies of the host agree with `options` (busy, free, state, persistent); with `check` only say what would change.
 
-    Returns changed, policies (as RETURN of the module says), conflicts, boot (before and after), or skipped with msg.
+    Returns changed, policies (as RETURN of the module says), other_drivers, conflicts, boot (before and after), or skipped with msg.
     Raises SettingError and FactsError, with nothing changed.
     """
     cpus = read_cpu_sets(tree)
@@ -46,6 +46,7 @@ def set_governors(tree: Tree, options: t.Mapping[str, t.Any], check: bool) -> Re
     files = boot_files(wanted) if options["persistent"] else {}
     files_before = present_boot_files(tree)
     result = _result(wanted, restored, memory, files_before, files)
+    result["other_drivers"] = _other_drivers(policies, memory)
     result["conflicts"] = governor_conflicts(tree)
     if not check:
         carry_out(tree, wanted, restored, memory)
@@ -88,12 +89,26 @@ def _groups(changes: t.Sequence[Change], memory: Memory) -> t.List[Result]:
     ]
 
 
+def _other_drivers(policies: t.Sequence[CpufreqPolicy], memory: Memory) -> t.List[Result]:
+    """The CPUs that have another driver now than when values of theirs were remembered."""
+    cpus: t.Dict[t.Tuple[t.Optional[str], str], int] = {}
+    for policy in policies:
+        for driver in memory.other_drivers(policy):
+            cpus[policy.driver, driver] = cpus.get((policy.driver, driver), 0) | policy.cpus
+    return [{"cpus": format_cpulist(mask), "driver": now, "earlier": earlier} for (now, earlier), mask in cpus.items()]
+
+
 def warnings_of(result: Result) -> t.List[str]:
     """One sentence per thing that a person should know of."""
     warnings = [
         f"CPUs {entry['outside']} share a frequency policy with others of {entry['cpus']} and follow the faster wish."
         for entry in result.get("policies", [])
         if entry["outside"]
+    ]
+    warnings += [
+        f"CPUs {entry['cpus']} have the driver {entry['driver']} now; what they had before this module set them under {entry['earlier']} "
+        f"is kept, and is restored by state: absent when they have {entry['earlier']} again."
+        for entry in result.get("other_drivers", [])
     ]
     conflicts = result.get("conflicts", [])
     if conflicts:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import shlex
+import subprocess
 import typing as t
 
 import pytest
@@ -32,6 +34,17 @@ class Host:
     def values(self, number: int) -> t.Tuple[t.Any, ...]:
         names = ("scaling_governor", "energy_performance_preference", "scaling_min_freq", "scaling_max_freq")
         return tuple(self.tree.word(f"{CPU}/policy{number}/{name}") for name in names)
+
+    def switch(self, driver: str, **files: str) -> None:
+        """Have all policies begin anew under `driver` with what `files` say; the other files of a driver are gone."""
+        for number in self.tree.numbered(CPU, "policy") or []:
+            folder = self.tree.full(f"{CPU}/policy{number}")
+            for name in ("energy_performance_preference", "energy_performance_available_preferences"):
+                if os.path.exists(f"{folder}/{name}"):
+                    os.remove(f"{folder}/{name}")
+            for name, text in {"scaling_driver": driver, **files}.items():
+                with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+                    file.write(text + "\n")
 
     def kept(self) -> bool:
         return self.tree.exists("var/lib/corepin/cpu-governor.json")
@@ -270,13 +283,59 @@ def test_killed_at_any_write_the_next_run_puts_it_right(host, monkeypatch, kille
     assert [machine.values(number) for number in range(8)] == before
 
 
-def test_after_a_change_of_driver_only_what_it_offers_is_restored(host):
+PASSIVE = {"scaling_available_governors": "performance schedutil", "scaling_governor": "schedutil"}
+AMD_ACTIVE = {
+    "scaling_available_governors": "performance powersave",
+    "scaling_governor": "performance",
+    "energy_performance_preference": "performance",
+    "energy_performance_available_preferences": "performance",
+}
+
+
+def test_values_of_another_driver_are_kept_until_it_is_back(host):
     machine = host("epyc-9354-nps4")
+    before = machine.values(0)
+    machine.set(**busy("0-3", governor="performance"), persistent=True)
+    machine.switch("acpi-cpufreq", **PASSIVE)
+    result = machine.set(state="absent")
+    assert machine.tree.writes == []
+    assert machine.kept()
+    (warning,) = warnings_of(result)
+    assert warning.startswith("CPUs 0-3 have the driver acpi-cpufreq now; what they had before this module set them under amd-pstate-epp ")
+    machine.switch("amd-pstate-epp", **AMD_ACTIVE)
+    result = machine.set(state="absent")
+    assert warnings_of(result) == []
+    assert machine.values(0) == before
+    assert not machine.kept()
+
+
+def test_each_driver_has_earlier_values_of_its_own(host):
+    machine = host("epyc-9354-nps4")
+    machine.switch("acpi-cpufreq", **PASSIVE)
+    first = machine.values(0)
+    machine.set(**busy("0-1", governor="performance", max_khz=2000999))
+    machine.switch("amd-pstate-epp", **AMD_ACTIVE)
+    begun = machine.values(0)
+    options = busy("0-1", governor="powersave", epp="power")
+    result = machine.set(**options)
+    assert result["other_drivers"] == [{"cpus": "0-1", "driver": "amd-pstate-epp", "earlier": "acpi-cpufreq"}]
+    assert machine.values(0) == ("powersave", "power", *begun[2:])
+    assert not machine.set(**options)["changed"]
+    machine.set(state="absent")
+    assert machine.values(0) == begun
+    machine.switch("acpi-cpufreq", **PASSIVE)
+    machine.set(state="absent")
+    assert machine.values(0) == first
+    assert not machine.kept()
+
+
+def test_a_governor_that_has_gone_is_not_restored(host):
+    machine = host("epyc-9354-nps4")
+    machine.switch(
+        "acpi-cpufreq", **{**PASSIVE, "scaling_available_governors": "performance schedutil ondemand", "scaling_governor": "ondemand"}
+    )
     machine.set(**busy("0", governor="performance"))
-    folder = machine.tree.full(f"{CPU}/policy0")
-    for name, text in {"scaling_available_governors": "schedutil ondemand", "scaling_governor": "schedutil"}.items():
-        with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
-            file.write(text)
+    machine.switch("acpi-cpufreq", **PASSIVE)
     machine.set(state="absent")
     assert machine.values(0)[0] == "schedutil"
     assert not machine.kept()
@@ -356,3 +415,19 @@ def test_persistent_leaves_a_unit_and_absent_removes_it(host):
     machine.set(state="absent")
     assert not machine.tree.exists("etc/corepin/cpu-governor.conf")
     assert machine.tree.link_target("etc/systemd/system/multi-user.target.wants/corepin-cpu-governor.service") is None
+
+
+def conditions(tree: RuledTree) -> t.List[t.List[str]]:
+    """The commands that have to succeed before the unit writes, for the files of `tree`."""
+    lines = tree.text("etc/systemd/system/corepin-cpu-governor.service").splitlines()
+    commands = [line.split("=", 1)[1] for line in lines if line.startswith("ExecCondition=")]
+    return [shlex.split(command.replace("/sys/", f"{tree.full('sys')}/")) for command in commands]
+
+
+def test_at_boot_values_are_for_the_driver_that_they_were_set_under(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0-3", governor="performance"), persistent=True)
+    commands = conditions(machine.tree)
+    assert [subprocess.run(command, check=False).returncode for command in commands] == [0] * len(commands)
+    machine.switch("amd-pstate", **PASSIVE)
+    assert subprocess.run(commands[-1], check=False).returncode == 1
