@@ -27,13 +27,13 @@ UNIT = f"etc/systemd/system/{UNIT_NAME}"
 _SLEEP = ("suspend.target", "hibernate.target", "hybrid-sleep.target", "suspend-then-hibernate.target")
 _TARGETS = ("multi-user.target", *_SLEEP)
 _LINKS = tuple(f"etc/systemd/system/{target}.wants/{UNIT_NAME}" for target in _TARGETS)
+_WAIT_SECONDS = 30
 
 _UNIT_START = f"""\
 # Written by corepin.proxmox.cpu_governor, which removes it with state: absent.
 [Unit]
 Description=Governors, energy preferences and frequency limits that corepin set
 After={" ".join(_SLEEP)}
-ConditionPathIsDirectory=/sys/devices/system/cpu/cpufreq
 
 [Service]
 Type=oneshot
@@ -57,13 +57,19 @@ def boot_files(changes: t.Sequence[Change]) -> t.Dict[str, str]:
         for name, path in FILES.items()
         if getattr(change.asked, name) is not None
     ]
-    return {LINES: "".join(lines), UNIT: _UNIT_START + _condition(changes[-1].policy) + _UNIT_END} if lines else {}
+    return {LINES: "".join(lines), UNIT: _UNIT_START + _conditions(changes[-1].policy) + _UNIT_END} if lines else {}
 
 
-def _condition(policy: CpufreqPolicy) -> str:
-    """The values are for the driver of now alone. The kernel has one for all policies (cpufreq.c, cpufreq_register_driver)."""
+def _conditions(policy: CpufreqPolicy) -> str:
+    """Wait for the policy that the kernel makes last, then see whether its driver is the one that the values are for.
+
+    A driver that is a module may come after this unit, and a policy that is not ready does not say its governor. The kernel
+    has one driver for all policies (cpufreq.c, cpufreq_register_driver).
+    """
+    ready = f"timeout {_WAIT_SECONDS} sh -c 'until grep -qs . /{policy.folder}/{FILES['governor']}; do sleep 1; done'"
     driver = (policy.driver or "").replace("%", "%%").replace("$", "$$")
-    return f"ExecCondition=grep -qsxF {driver} /{policy.folder}/scaling_driver\n" if driver else ""
+    same = f"grep -qsxF {driver} /{policy.folder}/scaling_driver"
+    return "".join(f"ExecCondition={command}\n" for command in ([ready, same] if driver else [ready]))
 
 
 def present_boot_files(tree: Tree) -> t.Dict[str, str]:

@@ -431,3 +431,16 @@ def test_at_boot_values_are_for_the_driver_that_they_were_set_under(host):
     assert [subprocess.run(command, check=False).returncode for command in commands] == [0] * len(commands)
     machine.switch("amd-pstate", **PASSIVE)
     assert subprocess.run(commands[-1], check=False).returncode == 1
+
+
+def test_at_boot_the_unit_waits_for_a_driver_that_comes_late(host):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0-3", governor="performance"), persistent=True)
+    waiting = conditions(machine.tree)[0]
+    governor = machine.tree.full(f"{CPU}/policy3/scaling_governor")
+    os.rename(governor, f"{governor}.not-yet")
+    assert waiting[:2] == ["timeout", "30"]
+    assert subprocess.run(["timeout", "1", *waiting[2:]], check=False).returncode == 124
+    with subprocess.Popen(waiting) as process:
+        os.rename(f"{governor}.not-yet", governor)
+        assert process.wait(timeout=60) == 0
