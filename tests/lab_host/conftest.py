@@ -24,6 +24,8 @@ from host_lab.machines import MACHINES
 from ..integration.harness import Controller
 from .host import LabHost
 
+pytest.register_assert_rewrite(f"{__package__}.facts", f"{__package__}.governors")
+
 Booting = t.Callable[..., t.ContextManager[LabHost]]
 MACHINE = "host16"
 _TIMES: t.List[str] = []

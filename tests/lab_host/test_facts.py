@@ -5,33 +5,12 @@
 
 from __future__ import annotations
 
-import typing as t
-
 import pytest
 
 from . import expected
 from .conftest import Booting
+from .facts import Facts, assert_described, gather
 from .host import LabHost
-
-Facts = t.Dict[str, t.Any]
-
-
-def gather(host: LabHost) -> Facts:
-    gathered = host.ansible("corepin.proxmox.host_topology_facts")
-    assert gathered.outcome == "ok", gathered.result
-    facts: Facts = gathered.result["ansible_facts"]["corepin_host"]
-    return facts
-
-
-def assert_described(host: LabHost, facts: Facts) -> None:
-    machine = host.machine
-    assert expected.reduced(facts) == expected.layout(machine)
-    for numa_node, described in zip(facts["numa_nodes"], machine.numa_nodes):
-        # The kernel keeps a little for itself, most of it on the first NUMA node.
-        assert 0.85 * described.memory_mib <= numa_node["memory_mib"] <= described.memory_mib
-    described_devices = expected.pci_functions(machine)
-    found = {device["address"]: device for device in facts["pci_devices"]}
-    assert [{key: found[device["address"]][key] for key in device} for device in described_devices] == described_devices
 
 
 @pytest.fixture(scope="module")
@@ -69,29 +48,6 @@ def test_virtual_functions_are_told_by_their_physical_one(lab_host: LabHost) -> 
         assert devices[address]["driver"] == "vfio-pci"
         assert devices[address]["iommu_group"] is not None
         assert devices[address]["local_cpus"] == expected.cpulist(lab_host.machine.numa_node_cpus(1))
-
-
-def test_amd_pstate_offers_energy_preferences(boot_host: Booting) -> None:
-    with boot_host("amd16", cpufreq="amd_pstate=active") as host:
-        # The governor performance leaves no choice.
-        host.run("for policy in /sys/devices/system/cpu/cpufreq/policy*; do echo powersave >$policy/scaling_governor; done")
-        facts = gather(host)
-        assert_described(host, facts)
-        assert facts["vendor"] == "AuthenticAMD"
-        (settings,) = facts["cpufreq"]
-        assert settings["driver"] == "amd-pstate-epp"
-        assert settings["governors"] == ["performance", "powersave"]
-        assert "balance_performance" in settings["epps"]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("mode", ["passive", "guided"])
-def test_amd_pstate_without_energy_preferences(boot_host: Booting, mode: str) -> None:
-    with boot_host("amd16", cpufreq=f"amd_pstate={mode}") as host:
-        (settings,) = gather(host)["cpufreq"]
-        assert settings["driver"] == "amd-pstate"
-        assert settings["epp"] is None
-        assert host.read("/sys/devices/system/cpu/amd_pstate/status") == mode
 
 
 @pytest.mark.long
