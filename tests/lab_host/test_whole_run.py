@@ -66,10 +66,12 @@ def test_plan_apply_tune_audit_and_rollback(lab_host: LabHost, world: World, pci
 
 
 def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> None:
-    before = world.texts()
+    before, governor = world.texts(), "/sys/devices/system/cpu/cpufreq/policy{}/scaling_governor"
+    allowed = _allowed(lab_host, vectors)
     assert world.run("plan").ok
     [placement] = [entry for entry in world.saved_plan["placements"] if entry["vmid"] == 100]
     cpus = [str(cpu) for cpu in parse_ordered(placement["cpus"])]
+    usual = lab_host.read(governor.format(cpus[0]))
     for playbook in ("apply", "tune"):
         run = world.run(playbook)
         assert run.ok, run.output
@@ -85,7 +87,7 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     guest = lab_host.guest(100)
     lab_host.run(f"taskset -cp {cpus[0]} {guest.vcpus[1].tid}")
     lab_host.run(f"echo 0 >/proc/irq/{vectors[0]}/smp_affinity_list")
-    lab_host.run(f"echo schedutil >/sys/devices/system/cpu/cpufreq/policy{cpus[0]}/scaling_governor")
+    lab_host.run(f"echo schedutil >{governor.format(cpus[0])}")
     strayed = drift(world)
     assert {(100, "vcpu 1", "live"), (100, "irq", "live"), (100, "governor", "live")} == {row for row in strayed if row[2] == "live"}
 
@@ -94,6 +96,13 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert world.texts() == before
     assert len({thread.cpus for thread in lab_host.guest(100).threads}) == 1
     assert cpus[0] != lab_host.guest(100).vcpus[0].cpus
+    assert lab_host.read(governor.format(cpus[0])) == usual
+    assert _allowed(lab_host, vectors) == allowed
+
+
+def _allowed(lab_host: LabHost, vectors: t.Mapping[int, int]) -> t.List[str]:
+    """The CPUs that interrupts may go to, in the order of their indexes."""
+    return [lab_host.read(f"/proc/irq/{number}/smp_affinity_list") for _index, number in sorted(vectors.items())]
 
 
 def _places(lab_host: LabHost, vectors: t.Mapping[int, int]) -> t.Set[str]:
