@@ -17,7 +17,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._engine.cpuset import cpus_of, format_cpulist
+from .._engine.cpuset import count, cpus_of, format_cpulist
 from .._engine.errors import SettingError
 from .._engine.guest import Cell
 from .files import Tree
@@ -131,37 +131,64 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
     moved = Moved(before=all_memory(mappings))
     homes = {start: home for start, _end, home in ranges}
     lost = to_move = astray(mappings, ranges)
+    step = _Step(hands, pid)
     for _pass in range(PASSES):
+        lying_elsewhere = [mapping for mapping in mappings if mapping.astray(homes.get(mapping.start, -1))]
         try:
-            moved.finished = all(
-                _move_mapping(hands, pid, mapping, homes[mapping.start], moved, deadline)
-                for mapping in mappings
-                if mapping.astray(homes.get(mapping.start, -1))
-            )
+            moved.finished = _move_all(lying_elsewhere, homes, step, deadline)
         except SettingError as e:
             moved.finished, moved.failure = False, str(e)
         mappings = read_mappings(tree, pid)
         lost = astray(mappings, ranges)
         if not moved.finished or sum(lost.values()) <= IGNORED:
             break
+    moved.steps = step.taken
     moved.moved_mib = max(0, sum(to_move.values()) - sum(lost.values())) // _MIB
     moved.after, moved.left_mib = all_memory(mappings), in_mib(lost) if sum(lost.values()) > IGNORED else {}
     moved.seconds = round(time.monotonic() - begin, 3)
     return moved
 
 
-def _move_mapping(hands: Hands, pid: int, mapping: Mapping, home: int, moved: Moved, deadline: float) -> bool:
-    """One mapping, STEP bytes at a time; False where time is up."""
-    targets = list(cpus_of(home))
-    most = 2 * sum(mapping.astray(home).values()) >= sum(mapping.pages.values()) * mapping.page
-    for first in range(mapping.start, mapping.end, max(STEP, mapping.page)):
-        if time.monotonic() > deadline:
-            return False
-        addresses: t.Sequence[int] = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
-        if not (most and len(targets) == 1):  # else it is quicker to name them all: pages that are there already stay
-            there = hands.pages(pid, addresses)
-            addresses = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
-        if addresses:
-            hands.pages(pid, addresses, list(itertools.islice(itertools.cycle(targets), len(addresses))))
-            moved.steps += 1
+@dataclass
+class _Step:
+    """Pages for one call of the kernel, of one mapping or of several small ones: each call makes every CPU of the host look for pages
+    that it has set aside (mm/migrate.c, lru_cache_disable), so that many small ones take longer than the moving."""
+
+    hands: Hands
+    pid: int
+    addresses: t.List[int] = field(default_factory=list)
+    numa_nodes: t.List[int] = field(default_factory=list)
+    size: int = 0
+    taken: int = 0
+
+    def add(self, addresses: t.Sequence[int], page: int, home: int) -> None:
+        """Pages of `page` bytes that belong on NUMA nodes `home` (mask), at most STEP bytes or one page. Raises SettingError."""
+        if self.size + len(addresses) * page > STEP:
+            self.take()
+        self.addresses += addresses
+        self.numa_nodes += itertools.islice(itertools.cycle(cpus_of(home)), len(addresses))
+        self.size += len(addresses) * page
+
+    def take(self) -> None:
+        """Raises SettingError."""
+        if self.addresses:
+            self.hands.pages(self.pid, self.addresses, self.numa_nodes)
+            self.taken += 1
+        self.addresses, self.numa_nodes, self.size = [], [], 0
+
+
+def _move_all(mappings: t.Iterable[Mapping], homes: t.Mapping[int, int], step: _Step, deadline: float) -> bool:
+    """What lies elsewhere in each mapping; False where time is up. Raises SettingError."""
+    for mapping in mappings:
+        home = homes[mapping.start]
+        most = 2 * sum(mapping.astray(home).values()) >= sum(mapping.pages.values()) * mapping.page
+        for first in range(mapping.start, mapping.end, max(STEP, mapping.page)):
+            if time.monotonic() > deadline:
+                return False
+            addresses: t.Sequence[int] = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
+            if not (most and count(home) == 1):  # else it is quicker to name them all: pages that are there already stay
+                there = step.hands.pages(step.pid, addresses)
+                addresses = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
+            step.add(addresses, mapping.page, home)
+    step.take()
     return True
