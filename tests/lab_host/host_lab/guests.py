@@ -72,8 +72,10 @@ class Guests:
 
     def remove(self, *vmids: int) -> None:
         """Stop guests and remove their configs; without a number, all."""
-        for vmid in vmids or [state.vmid for state in self.states()]:
-            self.remote.run(f"{GUEST} stop {vmid} && rm -f {CONFIGS}/{vmid}.conf")
+        numbers = [str(vmid) for vmid in vmids or [state.vmid for state in self.states()]]
+        if numbers:
+            one = f"sh -c '{GUEST} stop $0 && rm -f {CONFIGS}/$0.conf'"
+            self.remote.run(f"echo {' '.join(numbers)} | xargs -n 1 -P 8 {one}")
 
     def states(self) -> t.List[GuestState]:
         """All guests that have a config, by number."""
