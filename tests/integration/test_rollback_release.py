@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import tempfile
 
+import pytest
 from pve_lab.door import Door
 
 from .cluster_world import World
 
 
+@pytest.mark.long
 def test_what_runs_is_released_although_the_config_cannot_be_undone(world: World) -> None:
     with tempfile.TemporaryDirectory(prefix="door-") as folder, Door(world.lab, folder) as door:
         world.work_on_the_hosts(door)
