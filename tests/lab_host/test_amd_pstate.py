@@ -61,6 +61,7 @@ def test_active_mode(amd: LabHost) -> None:
     changed(amd, state="absent")
 
 
+@pytest.mark.long
 def test_active_mode_after_a_reboot(amd: LabHost) -> None:
     survive_a_reboot(amd, busy("0-7", governor="powersave", epp="power"))
 

@@ -359,6 +359,7 @@ def test_shared_guests_containers_and_services_are_kept_away_and_let_go(pinned: 
         )
 
 
+@pytest.mark.long
 def test_apply_in_mode_runtime_leaves_what_is_stored_alone_and_rollback_releases(pinned: Pinned, tmp_path: Path) -> None:
     host = pinned.host
     host.start_guest(100, cores=2, memory=64, affinity="2-5")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 
 import pytest
@@ -16,6 +17,7 @@ from ..integration.cluster_world import World
 from ..integration.harness import Run
 from .host import LabHost
 
+LONG = os.environ.get("COREPIN_LONG") == "1"
 CONFIG = {"cores": 2, "memory": 64}
 POLICY = {
     "corepin_hosts": "pve_hosts",
@@ -79,7 +81,7 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert _places(lab_host, vectors) == set(cpus)
     # What was written waits for the next start; all that runs is as planned.
     assert {kind for _vmid, _what, kind in drift(world)} == {"pending"}
-    for playbook in ("apply", "tune"):
+    for playbook in ("apply", "tune") if LONG else ():
         again = world.run(playbook)
         assert again.ok, again.output
         assert again.changed == 0
