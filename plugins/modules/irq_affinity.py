@@ -51,6 +51,10 @@ options:
         description: Whether the virtual functions of the device belong to it. One that is named itself always does.
         type: bool
         default: false
+      required:
+        description: Whether a device that does not exist on the host is a mistake. Otherwise it is left out, with a warning.
+        type: bool
+        default: true
       vmid:
         description: The guest that has the device. It informs readers, and changes nothing.
         type: int
@@ -186,6 +190,12 @@ without_interrupts:
   type: list
   elements: str
   sample: []
+missing:
+  description: Devices of O(devices) that do not exist on the host and need not.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 irqbalance:
   description: What a running irqbalance leaves alone; null where none runs.
   returned: success
@@ -216,6 +226,7 @@ DEVICE = {
     "nic": {"type": "str"},
     "cpus": {"type": "str", "required": True},
     "virtual_functions": {"type": "bool", "default": False},
+    "required": {"type": "bool", "default": True},
     "vmid": {"type": "int"},
 }
 

@@ -71,10 +71,12 @@ def _settled(wishes: _Wishes, everyone: _Wishes, shared: t.Sequence[int]) -> _Wi
 
 
 def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) -> t.Iterator[AuditFinding]:
-    """One note per host on which the interrupts that the plan places could not be looked at (with_interrupts of audit_live.py)."""
-    for node, reason in sorted((document.get("interrupts_unseen") or {}).items()):
-        entries = plan.get("tuning", {}).get(node, {}).get("interrupts", ())
-        if entries and node in snapshot.hosts and node not in snapshot.unread_hosts:
+    """One note per host on which the interrupts that the plan places could not be looked at, and one warning per host that lacks
+    devices of guests (with_interrupts of audit_live.py)."""
+    placed = {node: plan["tuning"][node]["interrupts"] for node in plan.get("tuning", {}) if node not in snapshot.unread_hosts}
+    for node, entries in sorted(placed.items()):
+        reason = (document.get("interrupts_unseen") or {}).get(node)
+        if entries and reason:
             yield AuditFinding(
                 "interrupts-unseen",
                 "note",
@@ -82,6 +84,18 @@ def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) ->
                 tuple(sorted({entry["vmid"] for entry in entries})),
                 f"Where the interrupts of guests' devices on {node} go could not be looked at: {reason.rstrip('.')}.",
                 "Mend what it says, or make a new plan, and audit again.",
+            )
+        missing = set((document.get("devices_missing") or {}).get(node, ()))
+        owners = sorted({entry["vmid"] for entry in entries if entry["pci"] in missing})
+        if owners:
+            yield AuditFinding(
+                "device-missing",
+                "warning",
+                node,
+                tuple(owners),
+                f"Host {node} does not have PCI device {', '.join(sorted(missing))}, which the plan counts among those of guest"
+                f"{'s' * (len(owners) > 1)} {', '.join(map(str, owners))}.",
+                "Create the virtual functions, or correct hostpci of the guest, and make a new plan.",
             )
 
 

@@ -17,10 +17,12 @@ _FREQUENCY = ("governor", "epp")
 
 
 def host_tuning(plan: t.Any, host: t.Any) -> t.Dict[str, t.Any]:
-    """{busy: [{cpus, governor, epp}], free: {governor, epp} or None, interrupts: [{pci, cpus, vmid}]} for the host with the facts `host`.
+    """{busy: [{cpus, governor, epp}], free: {governor, epp} or None, interrupts: [{pci, cpus, vmid, required}]} for the host with
+    the facts `host`.
 
-    Values that nobody asked for are left out. Raises PlanError for a plan that was edited, that is older than this host's
-    layout, or that does not know the host; FactsError for facts without a name.
+    Values that nobody asked for are left out. No device is required, so that one that has gone does not stop the others. Raises
+    PlanError for a plan that was edited, that is older than this host's layout, or that does not know the host; FactsError for
+    facts without a name.
     """
     document = check_plan(plan)
     node = host.get("node") if isinstance(host, t.Mapping) else None
@@ -34,7 +36,7 @@ def host_tuning(plan: t.Any, host: t.Any) -> t.Dict[str, t.Any]:
     return {
         "busy": [{"cpus": entry["cpus"], **_set(entry)} for entry in wanted.get("busy", ())],
         "free": _set(wanted["free"]) if wanted.get("free") else None,
-        "interrupts": [dict(entry) for entry in wanted.get("interrupts", ())],
+        "interrupts": [{**entry, "required": False} for entry in wanted.get("interrupts", ())],
     }
 
 

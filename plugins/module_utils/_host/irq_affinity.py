@@ -45,12 +45,12 @@ QUIET_POLLS = 3  # looks in which the same vectors are there, after which no mor
 def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, pause: t.Callable[[float], None] = time.sleep) -> Result:
     """Make the interrupts agree with `options` (devices, keep_off, protected, allow_protected, wait_seconds, state).
 
-    With `check` only say what would change. Returns changed, interrupts, without_interrupts and irqbalance, as RETURN of the
-    module says, or skipped with msg. Raises SettingError and FactsError, with nothing changed.
+    With `check` only say what would change. Returns changed, interrupts, without_interrupts, missing and irqbalance, as RETURN of
+    the module says, or skipped with msg. Raises SettingError and FactsError, with nothing changed.
     """
     cpus = read_cpu_sets(tree)
     devices = Devices(tree)
-    sets, wishes = _wishes(tree, devices, options, cpus)
+    sets, missing, wishes = _wishes(tree, devices, options, cpus)
     if not tree.exists(IRQ):
         return {"changed": False, "skipped": True, "msg": NO_IRQS}
     memory = Memory.read(tree)
@@ -74,22 +74,23 @@ def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, paus
         "changed": any(entry["changed"] for entry in entries) or bool(bans and bans.messages),
         "interrupts": entries,
         "without_interrupts": [function for entry in sets for function in entry.functions if not vectors[function]],
+        "missing": missing,
         "irqbalance": _irqbalance_result(tree, irqbalance, bans, wanted, sets),
     }
 
 
-def _wishes(tree: Tree, devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], Wishes]:
-    """Every check of the options. Raises SettingError."""
+def _wishes(tree: Tree, devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], t.List[str], Wishes]:
+    """Every check of the options; the list has the devices that are missing and may be. Raises SettingError."""
     if options["state"] == "absent":
-        return [], Wishes(cpus.online, {}, 0, (), devices.local_cpus)
+        return [], [], Wishes(cpus.online, {}, 0, (), devices.local_cpus)
     present = cpus.present or cpus.online
-    sets = device_sets(devices, options["devices"] or (), cpus.online, present)
+    sets, missing = device_sets(devices, options["devices"] or (), cpus.online, present)
     protected = protected_functions(devices, options["protected"], options["allow_protected"] or ())
     refuse_protected(sets, protected)
     placed = {function: entry.cpus for entry in sets for function in entry.functions}
     keep_off = _keep_off(options["keep_off"], cpus.online, present)
     lines = lines_of(tree, protected) if keep_off else frozenset()
-    return sets, Wishes(cpus.online, placed, keep_off, protected, devices.local_cpus, lines)
+    return sets, missing, Wishes(cpus.online, placed, keep_off, protected, devices.local_cpus, lines)
 
 
 def _keep_off(text: t.Optional[str], online: int, present: int) -> int:
@@ -242,11 +243,13 @@ def warnings_of(result: Result, waited: float = 0) -> t.List[str]:
         SHARED: "are lines shared with other devices and stay where they are",
     }
     warnings = [f"Interrupts {_named(hit[state])} {texts[state]}." for state in texts if hit[state]]
-    missing = result.get("without_interrupts", []) if waited else []
-    if missing:
-        verb = "has" if len(missing) == 1 else "have"
+    if result.get("missing"):
+        warnings.append(f"Devices that do not exist on this host were left out: {', '.join(result['missing'])}; see lspci -D and ip link.")
+    silent = result.get("without_interrupts", []) if waited else []
+    if silent:
+        verb = "has" if len(silent) == 1 else "have"
         warnings.append(
-            f"PCI device {', '.join(missing)} {verb} no interrupts after {waited:g} s; its guest may be off, or without a driver."
+            f"PCI device {', '.join(silent)} {verb} no interrupts after {waited:g} s; its guest may be off, or without a driver."
         )
     settings = (result.get("irqbalance") or {}).get("settings")
     if settings:

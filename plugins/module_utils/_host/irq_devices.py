@@ -32,6 +32,10 @@ class DeviceSet:
     cpus: t.Tuple[int, ...]
 
 
+class AbsentDevice(SettingError):
+    """A device that is named is not on this host."""
+
+
 class Devices:
     """The PCI functions and network interfaces of a host; read as they are asked for, once."""
 
@@ -52,7 +56,7 @@ class Devices:
         return self._tree.cpulist(f"{DEVICES}/{function}/local_cpulist") or 0
 
     def at(self, text: str, name: str, virtual_functions: bool) -> t.Tuple[str, ...]:
-        """The functions at a PCI address: one, or all of a device. Raises SettingError where there is none.
+        """The functions at a PCI address: one, or all of a device. Raises AbsentDevice where there is none, SettingError.
 
         Virtual functions beside or below these belong to them only with `virtual_functions`.
         """
@@ -63,7 +67,7 @@ class Devices:
         address = f"{domain or '0000'}:{device}"
         found = [f"{address}.{function}"] if function else [here for here in self.functions if here.rpartition(".")[0] == address]
         if not found or found[0] not in self.functions:
-            raise SettingError(f"PCI device {text} of {name} does not exist on this host; see lspci -D.")
+            raise AbsentDevice(f"PCI device {text} of {name} does not exist on this host; see lspci -D.")
         physical = {here: self.physical_function(here) for here in (self.functions if virtual_functions else found)}
         own = [here for here in found if physical[here] not in found]
         below = [here for here, above in physical.items() if above in own] if virtual_functions else []
@@ -102,34 +106,49 @@ class Devices:
         return tuple(sorted(functions))
 
     def behind(self, nic: str, name: str) -> t.Tuple[str, ...]:
-        """The PCI functions of an interface that `name` names. Raises SettingError where it is not there or has none."""
+        """The PCI functions of an interface that `name` names. Raises AbsentDevice where it is not there, SettingError where it has none."""
         if nic not in self.nics:
-            raise SettingError(f"NIC {nic!r} of {name} does not exist on this host, or has neither hardware nor an address; see ip link.")
+            raise AbsentDevice(f"NIC {nic!r} of {name} does not exist on this host, or has neither hardware nor an address; see ip link.")
         functions = self.beneath(nic)
         if not functions:
             raise SettingError(f"NIC {nic!r} of {name} has no PCI device beneath it; name one that has.")
         return functions
 
 
-def device_sets(devices: Devices, entries: t.Sequence[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[DeviceSet]:
-    """The sets of the option `devices`: pci or nic, cpus, virtual_functions. Raises SettingError, also for a device in two sets."""
+def device_sets(
+    devices: Devices, entries: t.Sequence[t.Mapping[str, t.Any]], online: int, present: int
+) -> t.Tuple[t.List[DeviceSet], t.List[str]]:
+    """The sets of the option `devices` (pci or nic, cpus, virtual_functions, required), and the devices that are absent and not required.
+
+    Raises SettingError, also for a device in two sets.
+    """
     sets: t.List[DeviceSet] = []
+    missing: t.List[str] = []
     owners: t.Dict[str, str] = {}
     for number, entry in enumerate(entries):
         name = f"devices[{number}]"
         cpus = tuple(named_cpus(name, entry["cpus"], online, present))
-        if entry.get("pci"):
-            functions = devices.at(entry["pci"], name, bool(entry.get("virtual_functions")))
-        elif entry.get("nic"):
-            functions = devices.behind(entry["nic"], name)
-        else:
-            raise SettingError(f"{name} names no device; give it pci or nic.")
+        try:
+            functions = _functions(devices, entry, name)
+        except AbsentDevice:
+            if entry.get("required", True):
+                raise
+            missing.append(str(entry.get("pci") or entry.get("nic")))
+            continue
         for function in functions:
             if function in owners:
                 raise SettingError(f"PCI device {function} is in {owners[function]} and in {name}; name each device in one entry.")
             owners[function] = name
         sets.append(DeviceSet(name, functions, cpus))
-    return sets
+    return sets, missing
+
+
+def _functions(devices: Devices, entry: t.Mapping[str, t.Any], name: str) -> t.Tuple[str, ...]:
+    if entry.get("pci"):
+        return devices.at(entry["pci"], name, bool(entry.get("virtual_functions")))
+    if entry.get("nic"):
+        return devices.behind(entry["nic"], name)
+    raise SettingError(f"{name} names no device; give it pci or nic.")
 
 
 def protected_functions(devices: Devices, nics: t.Optional[t.Sequence[str]], allowed: t.Collection[str]) -> t.Dict[str, str]:

@@ -130,3 +130,11 @@ def test_interrupts_that_could_not_be_looked_at_are_noted_with_the_reason(planne
     notes = [finding for finding in found["findings"] if finding["id"] == "interrupts-unseen"]
     assert [(note["node"], note["severity"], note["vmids"]) for note in notes] == [("pve1", "note", [101])]
     assert notes[0]["text"] == f"Where the interrupts of guests' devices on pve1 go could not be looked at: {reason}"
+
+
+def test_a_device_that_its_host_lacks_is_a_warning(planned):
+    document, plan = planned
+    found = audit(with_interrupts(document, {"pve1": {"interrupts": [], "missing": [DEVICE]}, "pve2": {"interrupts": []}}), POLICY, plan)
+    [finding] = [finding for finding in found["findings"] if finding["id"] == "device-missing"]
+    assert (finding["node"], finding["severity"], finding["vmids"]) == ("pve1", "warning", [101])
+    assert finding["text"] == f"Host pve1 does not have PCI device {DEVICE}, which the plan counts among those of guest 101."

@@ -112,8 +112,8 @@ def test_one_host_gets_the_options_of_the_modules():
         "busy": [{"cpus": "0-1,8-9", "governor": "performance"}],
         "free": {"epp": "power"},
         "interrupts": [
-            {"pci": "0000:41:00.0", "cpus": "0,8,1,9", "vmid": 101},
-            {"pci": "0000:41:00.1", "cpus": "0,8,1,9", "vmid": 101},
+            {"pci": "0000:41:00.0", "cpus": "0,8,1,9", "vmid": 101, "required": False},
+            {"pci": "0000:41:00.1", "cpus": "0,8,1,9", "vmid": 101, "required": False},
         ],
     }
     plain = plan_for({"rules": RULES}, {"vmid": 104, "tags": ["plain"]})

@@ -427,6 +427,15 @@ def test_bad_wishes_are_one_sentence_and_write_nothing(host, name):
     assert not host.tree.exists(MEMORY)
 
 
+def test_devices_that_are_missing_and_need_not_be_there_are_left_out(host):
+    absent = [{"pci": "0000:42:00", "cpus": "3", "required": False}, {"nic": "eth7", "cpus": "3", "required": False}]
+    result = host.set(devices=[*absent, {"pci": VF, "cpus": "20"}])
+    assert result["missing"] == ["0000:42:00", "eth7"]
+    assert {entry["device"] for entry in result["interrupts"]} == {VF}
+    assert warnings_of(result) == ["Devices that do not exist on this host were left out: 0000:42:00, eth7; see lspci -D and ip link."]
+    assert host.set(state="absent")["missing"] == []
+
+
 def test_offline_cpus(tmp_path):
     host = Host(str(write_tree("odd-offline-sibling", tmp_path / "host")))
     host.tree.online = (0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15)
@@ -442,7 +451,7 @@ def test_offline_cpus(tmp_path):
 
 
 def test_nothing_to_do_reads_next_to_nothing(host):
-    assert host.set() == {"changed": False, "interrupts": [], "without_interrupts": [], "irqbalance": None}
+    assert host.set() == {"changed": False, "interrupts": [], "without_interrupts": [], "missing": [], "irqbalance": None}
     assert not [path for path in host.tree.reads if "proc/irq" in path]
     assert host.set(state="absent")["changed"] is False
 
