@@ -53,16 +53,19 @@ def with_interrupts(document: Document, results: t.Mapping[str, t.Any]) -> t.Dic
     """The snapshot `document` with where interrupts go, as its key `interrupts`: {host: the list of irq_affinity}.
 
     `results` are registered results of irq_affinity in check mode, by host. Hosts without the list stay unknown; why it failed
-    on them becomes the key `interrupts_unseen`: {host: the sentence}. Devices that a host lacks become `devices_missing`:
-    {host: [as the plan names them]}.
+    on them becomes the key `interrupts_unseen`: {host: the sentence}. Devices that a host lacks become `devices_missing`, those
+    that are protected there `devices_protected`: {host: [as the plan names them]}.
     """
     given = {host: result for host, result in results.items() if result}
     seen = {host: result["interrupts"] for host, result in given.items() if "interrupts" in result}
     failed = {
         host: str(result["msg"]) for host, result in given.items() if host not in seen and "msg" in result and not result.get("skipped")
     }
-    missing = {host: list(given[host]["missing"]) for host in seen if given[host].get("missing")}
-    return {**document, "interrupts": seen, "interrupts_unseen": failed, "devices_missing": missing}
+    left_out = {
+        key: {host: list(given[host][why]) for host in seen if given[host].get(why)}
+        for key, why in (("devices_missing", "missing"), ("devices_protected", "refused"))
+    }
+    return {**document, "interrupts": seen, "interrupts_unseen": failed, **left_out}
 
 
 def with_runtime(document: Document, results: t.Any) -> t.Dict[str, t.Any]:

@@ -71,8 +71,8 @@ def _settled(wishes: _Wishes, everyone: _Wishes, shared: t.Sequence[int]) -> _Wi
 
 
 def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) -> t.Iterator[AuditFinding]:
-    """One note per host on which the interrupts that the plan places could not be looked at, and one warning per host that lacks
-    devices of guests (with_interrupts of audit_live.py)."""
+    """Up to three findings per host with interrupts that the plan places: they could not be looked at, devices of guests are not
+    there, or protect the cluster's traffic (with_interrupts of audit_live.py)."""
     placed = {node: plan["tuning"][node]["interrupts"] for node in plan.get("tuning", {}) if node not in snapshot.unread_hosts}
     for node, entries in sorted(placed.items()):
         reason = (document.get("interrupts_unseen") or {}).get(node)
@@ -85,18 +85,41 @@ def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) ->
                 f"Where the interrupts of guests' devices on {node} go could not be looked at: {reason.rstrip('.')}.",
                 "Mend what it says, or make a new plan, and audit again.",
             )
-        missing = set((document.get("devices_missing") or {}).get(node, ()))
-        owners = sorted({entry["vmid"] for entry in entries if entry["pci"] in missing})
-        if owners:
-            yield AuditFinding(
-                "device-missing",
-                "warning",
-                node,
-                tuple(owners),
-                f"Host {node} does not have PCI device {', '.join(sorted(missing))}, which the plan counts among those of guest"
-                f"{'s' * (len(owners) > 1)} {', '.join(map(str, owners))}.",
-                "Create the virtual functions, or correct hostpci of the guest, and make a new plan.",
-            )
+        for key, finding in (("devices_missing", _missing), ("devices_protected", _protected)):
+            devices = (document.get(key) or {}).get(node, ())
+            owners = tuple(sorted({entry["vmid"] for entry in entries if entry["pci"] in devices}))
+            if owners:
+                yield finding(node, owners, _named(devices, owners))
+
+
+def _named(devices: t.Collection[str], owners: t.Sequence[int]) -> str:
+    guests = f"guest{'s' * (len(owners) > 1)} {', '.join(map(str, owners))}"
+    return f"PCI device {', '.join(sorted(set(devices)))}, which the plan counts among those of {guests}"
+
+
+def _missing(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
+    return AuditFinding(
+        "device-missing",
+        "warning",
+        node,
+        owners,
+        f"Host {node} does not have {named}.",
+        "Create the virtual functions, or correct hostpci of the guest, and make a new plan.",
+    )
+
+
+def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
+    """A device that a guest holds is not protected as a neighbour any more (see irq_affinity), so that starting the guest helps."""
+    return AuditFinding(
+        "device-protected",
+        "note",
+        node,
+        owners,
+        f"The playbook tune leaves the interrupts of {named}, as they are, because on {node} it carries the cluster's traffic or is "
+        "part of a card that does.",
+        "Start the guest, so that it has the device and the host does not, and run the playbook tune; or name the device's own network "
+        "interface in corepin_allow_protected_nics.",
+    )
 
 
 def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, t.Any]]]:

@@ -124,7 +124,7 @@ def test_interrupts_that_go_elsewhere_are_drift(planned):
 
 def test_interrupts_that_could_not_be_looked_at_are_noted_with_the_reason(planned):
     document, plan = planned
-    reason = "PCI device 0000:41:00 of devices[0] does not exist on this host; see lspci -D."
+    reason = "CPUs 8 of devices[0] are offline; online are 0-7,9-63."
     results = {"pve1": {"failed": False, "msg": reason}, "pve2": {"msg": reason}, "pve3": {"skipped": True, "msg": "no /proc/irq"}}
     found = audit(with_interrupts(document, results), POLICY, plan)
     notes = [finding for finding in found["findings"] if finding["id"] == "interrupts-unseen"]
@@ -132,9 +132,23 @@ def test_interrupts_that_could_not_be_looked_at_are_noted_with_the_reason(planne
     assert notes[0]["text"] == f"Where the interrupts of guests' devices on pve1 go could not be looked at: {reason}"
 
 
-def test_a_device_that_its_host_lacks_is_a_warning(planned):
+LEFT_OUT = {
+    "device-missing": ("missing", "warning", "Host pve1 does not have {}."),
+    "device-protected": (
+        "refused",
+        "note",
+        "The playbook tune leaves the interrupts of {}, as they are, because on pve1 it carries the cluster's traffic or is part of a card "
+        "that does.",
+    ),
+}
+
+
+@pytest.mark.parametrize("check", LEFT_OUT)
+def test_a_device_that_is_left_out_is_a_finding(planned, check):
     document, plan = planned
-    found = audit(with_interrupts(document, {"pve1": {"interrupts": [], "missing": [DEVICE]}, "pve2": {"interrupts": []}}), POLICY, plan)
-    [finding] = [finding for finding in found["findings"] if finding["id"] == "device-missing"]
-    assert (finding["node"], finding["severity"], finding["vmids"]) == ("pve1", "warning", [101])
-    assert finding["text"] == f"Host pve1 does not have PCI device {DEVICE}, which the plan counts among those of guest 101."
+    key, severity, text = LEFT_OUT[check]
+    results = {"pve1": {"interrupts": [], "missing": [], "refused": [], key: [DEVICE]}, "pve2": {"interrupts": []}}
+    found = audit(with_interrupts(document, results), POLICY, plan)
+    [finding] = [finding for finding in found["findings"] if finding["id"] in LEFT_OUT]
+    assert (finding["id"], finding["node"], finding["severity"], finding["vmids"]) == (check, "pve1", severity, [101])
+    assert finding["text"] == text.format(f"PCI device {DEVICE}, which the plan counts among those of guest 101")
