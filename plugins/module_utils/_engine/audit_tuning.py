@@ -149,7 +149,7 @@ def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Documen
 
 def _interrupts(guest: Guest, node: str, wanted: Document, found: t.Sequence[Document]) -> t.Iterator[Drift]:
     device = str(wanted["pci"])
-    own = [entry for entry in found if has_function(device, str(entry["device"]))]
+    own = [entry for entry in found if entry["reason"] == "device" and has_function(device, str(entry["device"]))]
     astray = [entry for entry in own if entry["changed"]]
     if astray:
         live = format_cpulist(union(parse_cpulist(str(entry["effective"] or entry["before"])) for entry in astray))

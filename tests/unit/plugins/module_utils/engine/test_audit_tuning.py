@@ -112,11 +112,12 @@ def test_cpus_that_share_a_policy_are_judged_by_the_faster_wish(planned):
 
 def test_interrupts_that_go_elsewhere_are_drift(planned):
     document, plan = planned
-    right = {"device": f"{DEVICE}.0", "index": 0, "changed": False, "before": "0", "effective": "0"}
-    astray = {"device": f"{DEVICE}.1", "index": 0, "changed": True, "before": "0-63", "effective": "12"}
-    unknown = {"device": f"{DEVICE}.1", "index": 1, "changed": True, "before": "14-15", "effective": None}
-    foreign = {"device": "0000:42:00.0", "index": 0, "changed": True, "before": "3", "effective": "3"}
-    assert rows(with_interrupts(document, {"pve1": {"interrupts": [right, foreign]}}), plan) == []
+    right = {"device": f"{DEVICE}.0", "index": 0, "reason": "device", "changed": False, "before": "0", "effective": "0"}
+    astray = {**right, "device": f"{DEVICE}.1", "changed": True, "before": "0-63", "effective": "12"}
+    unknown = {**astray, "index": 1, "before": "14-15", "effective": None}
+    foreign = {**astray, "device": "0000:42:00.0", "before": "3", "effective": "3"}
+    given_back = {**astray, "reason": "restore"}
+    assert rows(with_interrupts(document, {"pve1": {"interrupts": [right, foreign, given_back]}}), plan) == []
     found = audit(with_interrupts(document, {"pve1": {"interrupts": [right, astray, unknown]}, "pve2": {}}), POLICY, plan)
     assert [(row["what"], row["live"]) for row in found["drift"]] == [("irq", "12,14-15")]
     assert found["drift"][0]["text"] == f"Guest 101 (db): 2 interrupts of {DEVICE} may go to CPUs 12,14-15; run the playbook tune."
