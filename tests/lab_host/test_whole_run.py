@@ -15,10 +15,12 @@ from pve_lab import Cluster, Lab
 
 from ..integration.cluster_world import World
 from ..integration.harness import Run
+from .governors import UNIT
 from .host import LabHost
 
 LONG = os.environ.get("COREPIN_LONG") == "1"
 CONFIG = {"cores": 2, "memory": 64}
+KEPT = [f"/etc/systemd/system/{UNIT}", "/var/lib/corepin/cpu-governor.json", "/var/lib/corepin/irq-affinity.json"]
 POLICY = {
     "corepin_hosts": "pve_hosts",
     "corepin_mode": "both",
@@ -79,6 +81,7 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
         assert run.ok, run.output
     assert [vcpu.cpus for vcpu in lab_host.guest(100).vcpus] == cpus
     assert _places(lab_host, vectors) == set(cpus)
+    assert _kept(lab_host) == KEPT
     # What was written waits for the next start; all that runs is as planned.
     assert {kind for _vmid, _what, kind in drift(world)} == {"pending"}
     for playbook in ("apply", "tune") if LONG else ():
@@ -100,6 +103,12 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert cpus[0] != lab_host.guest(100).vcpus[0].cpus
     assert lab_host.read(governor.format(cpus[0])) == usual
     assert _allowed(lab_host, vectors) == allowed
+    assert _kept(lab_host) == []
+
+
+def _kept(lab_host: LabHost) -> t.List[str]:
+    """What tune writes for the next boot, and what it remembers, as far as it is there."""
+    return lab_host.run(f"ls {' '.join(KEPT)}", check=False).stdout.split()
 
 
 def _allowed(lab_host: LabHost, vectors: t.Mapping[int, int]) -> t.List[str]:
