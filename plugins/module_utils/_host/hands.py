@@ -86,7 +86,7 @@ class Hands:
         number = len(addresses)
         status = (ctypes.c_int * number)(*([_NOT_TRIED] * number))
         wanted = None if numa_nodes is None else (ctypes.c_int * number)(*numa_nodes)
-        pages, flags = (ctypes.c_void_p * number)(*addresses), ctypes.c_int(_MOVE_SHARED_TOO)
+        pages, flags = (ctypes.c_void_p * number)(*addresses), ctypes.c_int(_MOVE_SHARED_TOO if numa_nodes else 0)
         outcome = self._move_pages(ctypes.c_int(pid), ctypes.c_ulong(number), pages, wanted, status, flags)
         if outcome < 0:
             code = ctypes.get_errno()

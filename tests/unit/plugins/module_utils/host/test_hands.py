@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,13 +33,15 @@ from runtime_trees.kernel_rules import RuledHands
 MIB = 1 << 20
 _VM = """
 import threading, time
+named = threading.Barrier(5)
 def run(name):
     with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as file:
         file.write(name)
+    named.wait()
     time.sleep(60)
 for name in ("CPU 0/KVM", "CPU 1/KVM", "IO iothread-virt", "worker"):
     threading.Thread(target=run, args=(name,), daemon=True).start()
-time.sleep(0.2)
+named.wait()
 print("up", flush=True)
 time.sleep(60)
 """
@@ -53,19 +56,52 @@ def process() -> t.Iterator[int]:
         running.kill()
 
 
+def _by_name(tree: Tree, process: int) -> t.Dict[str, Thread]:
+    """Its threads, whose ids say nothing of their order where the kernel begins anew with low ones."""
+    return {"main" if thread.tid == process else thread.name: thread for thread in qemu_threads(tree, process, None)}
+
+
 def test_each_real_thread_gets_its_mask(process):
     tree, hands = Tree(), Hands(Tree())
     first = 1 << lowest(mask_of(os.sched_getaffinity(0)))
-    threads = qemu_threads(tree, process, None)
-    assert [thread.role for thread in threads] == ["emulator", "vcpu", "vcpu", "iothread", "emulator"]
+    threads = _by_name(tree, process)
+    assert {name: thread.role for name, thread in threads.items()} == {
+        "main": "emulator",
+        "CPU 0/KVM": "vcpu",
+        "CPU 1/KVM": "vcpu",
+        "IO iothread-vir": "iothread",
+        "worker": "emulator",
+    }
     descriptors = len(os.listdir("/proc/self/fd"))
-    for thread in threads[1:4]:
-        hands.set_mask(thread, first)
-    assert [thread.cpus == first for thread in qemu_threads(tree, process, None)[1:4]] == [True, True, True]
+    confined = ("CPU 0/KVM", "CPU 1/KVM", "IO iothread-vir")
+    for name in confined:
+        hands.set_mask(threads[name], first)
+    assert [_by_name(tree, process)[name].cpus for name in confined] == [first] * 3
     assert len(os.listdir("/proc/self/fd")) == descriptors
     hands.set_mask(Thread(tid=2**22 + 1, pid=process, name="gone", role="emulator", cpus=1), first)
     with pytest.raises(SettingError, match=r"The kernel refused CPUs 8000 for thread \d+ \(CPU 0/KVM\): Invalid argument; "):
-        hands.set_mask(threads[1], 1 << 8000)
+        hands.set_mask(threads["CPU 0/KVM"], 1 << 8000)
+
+
+def _status(name: str) -> str:
+    """A line of this process's /proc/self/status: its value."""
+    found = re.search(rf"^{name}:\s*(\S+)", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _may_move_pages() -> bool:
+    cap_sys_nice = 23
+    return bool(int(_status("CapEff"), 16) >> cap_sys_nice & 1)
+
+
+def _look(hands: Hands, addresses: t.Sequence[int]) -> t.List[int]:
+    """Where pages of this process are, which needs no privilege; the seccomp filter of a container may forbid it all the same."""
+    try:
+        return hands.pages(os.getpid(), addresses)
+    except SettingError:
+        if _status("Seccomp") == "2":
+            pytest.skip("a seccomp filter forbids move_pages here")
+        raise
 
 
 def test_where_real_pages_are():
@@ -74,15 +110,25 @@ def test_where_real_pages_are():
         start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         addresses = [start + number * mmap.PAGESIZE for number in range(8)]
         hands = Hands(Tree())
-        there = hands.pages(os.getpid(), addresses)
+        there = _look(hands, addresses)
         assert [place >= 0 for place in there] == [True, False, False, True, False, False, False, False]
         assert there[1] in (-errno.ENOENT, -errno.EFAULT)
-        assert hands.pages(os.getpid(), [addresses[0], addresses[3]], [there[0], there[3]]) == [there[0], there[3]]
+        if _may_move_pages():
+            assert hands.pages(os.getpid(), [addresses[0], addresses[3]], [there[0], there[3]]) == [there[0], there[3]]
         assert set(hands.pages(2**22 + 1, addresses)) == {-errno.ESRCH}
         mapping = next(mapping for mapping in read_mappings(Tree(), os.getpid()) if mapping.start <= start < mapping.end)
         assert mapping.page == mmap.PAGESIZE
         assert sum(mapping.pages.values()) >= 2
         del memory  # the address is not used any more
+
+
+def test_only_a_move_asks_for_pages_that_others_share(monkeypatch):
+    """For that takes CAP_SYS_NICE, which whoever looks need not have."""
+    flags = []
+    monkeypatch.setattr(Hands, "_move_pages", lambda _self, *arguments: flags.append(arguments[-1].value) or 0)
+    Hands(Tree()).pages(1, [4096])
+    Hands(Tree()).pages(1, [4096], [0])
+    assert flags == [0, 4]
 
 
 def test_what_systemd_refuses_is_a_sentence():
