@@ -86,11 +86,11 @@ def test_a_host_that_is_away(make):
 def test_a_delayed_task_is_seen_running(make):
     ask = make()
     ask.cluster.tasks.delay = 0.05
-    upid = ask("POST", "/nodes/pve1/qemu/100/status/start").data
-    path = f"/nodes/pve1/tasks/{upid}"
-    assert ask("GET", f"{path}/status").data["status"] == "running"
-    task = ask.cluster.tasks.all[upid]
-    with ask.cluster.mutex:
+    with ask.cluster.mutex:  # without which no task ends
+        upid = ask("POST", "/nodes/pve1/qemu/100/status/start").data
+        path = f"/nodes/pve1/tasks/{upid}"
+        assert ask("GET", f"{path}/status").data["status"] == "running"
+        task = ask.cluster.tasks.all[upid]
         assert ask.cluster.mutex.wait_for(lambda: not task.running, timeout=10)
     assert ask("GET", f"{path}/status").data["exitstatus"] == "OK"
     assert ask("GET", f"{path}/log").data == [{"n": 1, "t": "TASK OK"}]
