@@ -109,7 +109,7 @@ def _missing(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
 
 
 def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
-    """A device that a guest holds is not protected as a neighbour any more (see irq_affinity), so that starting the guest helps."""
+    """A neighbour that a guest holds is not protected any more (see irq_affinity), so that starting the guest helps."""
     return AuditFinding(
         "device-protected",
         "note",
@@ -117,8 +117,9 @@ def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding
         owners,
         f"The playbook tune leaves the interrupts of {named}, as they are, because on {node} it carries the cluster's traffic or is "
         "part of a card that does.",
-        "Start the guest, so that it has the device and the host does not, and run the playbook tune; or name the device's own network "
-        "interface in corepin_allow_protected_nics.",
+        "If it carries the traffic, give the guest another device, for the cluster loses this one when the guest starts. If it is only on "
+        "the same card, start the guest, which takes it from the host, and run the playbook tune, or name its own network interface in "
+        "corepin_allow_protected_nics.",
     )
 
 
