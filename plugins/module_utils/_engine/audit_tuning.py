@@ -112,7 +112,7 @@ def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding
     """A neighbour that a guest holds is not protected any more (see irq_affinity), so that starting the guest helps."""
     return AuditFinding(
         "device-protected",
-        "note",
+        "warning",
         node,
         owners,
         f"The playbook tune leaves the interrupts of {named}, as they are, because on {node} it carries the cluster's traffic or is "
