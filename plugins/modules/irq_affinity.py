@@ -52,7 +52,9 @@ options:
         type: bool
         default: false
       required:
-        description: Whether a device that does not exist on the host is a mistake. Otherwise it is left out, with a warning.
+        description:
+          - Whether it is a mistake where the device does not exist on the host, or has a function that is protected. Otherwise it is
+            left out, with a warning, and listed in RV(missing) or RV(refused).
         type: bool
         default: true
       vmid:
@@ -73,7 +75,8 @@ options:
     elements: str
   allow_protected:
     description:
-      - Interfaces among O(protected) that may be touched all the same.
+      - Interfaces that may be touched all the same. One among O(protected) protects nothing then; one on the same card as such an
+        interface may be touched itself, and the protected one stays so.
     type: list
     elements: str
   wait_seconds:
@@ -184,6 +187,13 @@ interrupts:
       description: The CPUs that it went to before; null where the kernel does not say.
       type: str
       sample: "12"
+not_restored:
+  description:
+    - Interrupts that could not get back all of what they had, by PCI function and MSI index. It stays remembered until the next boot.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 without_interrupts:
   description: PCI functions of O(devices) that have no interrupts at present.
   returned: success
@@ -192,6 +202,12 @@ without_interrupts:
   sample: []
 missing:
   description: Devices of O(devices) that do not exist on the host and need not.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+refused:
+  description: Devices of O(devices) that have a protected function, are not O(devices[].required), and were left out.
   returned: success
   type: list
   elements: str
@@ -209,6 +225,10 @@ irqbalance:
       description: The same afterwards.
       type: dict
       sample: {irqs: [140, 141], cpus: "8-31,40-63"}
+    told:
+      description: Whether it could be told what is wanted now, if anything had to be.
+      type: bool
+      sample: true
     settings:
       description: Lines for C(/etc/default/irqbalance), where it cannot be told.
       type: list
@@ -219,7 +239,8 @@ irqbalance:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import diff_of, set_interrupts, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import set_interrupts
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_result import diff_of, warnings_of
 
 DEVICE = {
     "pci": {"type": "str"},

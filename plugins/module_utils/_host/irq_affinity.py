@@ -17,9 +17,10 @@ from .._engine.errors import GrammarError, SettingError
 from .cpu_options import refuse_absent
 from .cpus import CpuSets, read_cpu_sets
 from .files import Tree
-from .irq_apply import MANAGED, PROTECTED, SET, SHARED, Memory, carry_out
-from .irq_devices import Devices, DeviceSet, device_sets, protected_functions, refuse_protected
+from .irq_apply import GONE, MANAGED, PROTECTED, SET, SHARED, Memory, before_of, carry_out
+from .irq_devices import Devices, DeviceSet, device_sets, protected_functions, without_protected
 from .irq_plan import DEVICE, RESTORE, Step, Wishes, step_for_device, step_for_other
+from .irq_result import Result, label_of
 from .irqbalance import BanChange, Bans, Irqbalance, change_bans, find_irqbalance
 from .irqs import (
     IRQ,
@@ -28,14 +29,13 @@ from .irqs import (
     Target,
     all_interrupts,
     device_of,
-    kernel_managed,
-    key_of,
     lines_of,
+    looks_managed,
+    refuses_all,
     vectors_of,
 )
 from .pci import DEVICES
 
-Result = t.Dict[str, t.Any]
 Vectors = t.Dict[str, t.List[Interrupt]]
 NO_IRQS = "This host shows no interrupts (no /proc/irq), so there is nothing to set."
 POLL_S = 0.5
@@ -45,12 +45,12 @@ QUIET_POLLS = 3  # looks in which the same vectors are there, after which no mor
 def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, pause: t.Callable[[float], None] = time.sleep) -> Result:
     """Make the interrupts agree with `options` (devices, keep_off, protected, allow_protected, wait_seconds, state).
 
-    With `check` only say what would change. Returns changed, interrupts, without_interrupts, missing and irqbalance, as RETURN of
-    the module says, or skipped with msg. Raises SettingError and FactsError, with nothing changed.
+    With `check` only say what would change. Returns changed, interrupts, not_restored, without_interrupts, missing, refused and
+    irqbalance, as RETURN of the module says, or skipped with msg. Raises SettingError and FactsError, with nothing changed.
     """
     cpus = read_cpu_sets(tree)
     devices = Devices(tree)
-    sets, missing, wishes = _wishes(tree, devices, options, cpus)
+    sets, left_out, wishes = _wishes(tree, devices, options, cpus)
     if not tree.exists(IRQ):
         return {"changed": False, "skipped": True, "msg": NO_IRQS}
     memory = Memory.read(tree)
@@ -60,37 +60,42 @@ def set_interrupts(tree: Tree, options: t.Mapping[str, t.Any], check: bool, paus
         vectors = _wait_for_vectors(tree, sets, vectors, options["wait_seconds"], pause)
         readings = Readings(tree)
     steps = _steps(tree, readings, devices, vectors, wishes, memory)
-    states = {step.interrupt.key: _state(tree, step) for step in steps}
-    moving = [step for step in steps if step.differs and states[step.interrupt.key] == SET]
+    states = _states(tree, steps, memory)
     irqbalance = find_irqbalance(tree) if sets or wishes.keep_off or memory.irqbalance else Irqbalance(False)
     wanted = Bans(_to_ban(steps, states), wishes.keep_off & wishes.online)
     bans = change_bans(irqbalance, memory.irqbalance, wanted) if irqbalance.socket else None
+    told = bans is not None or (wanted == Bans() and not memory.irqbalance)
     if not check:
+        moving = [step for step in steps if step.differs and states[step.interrupt.key] == SET]
         states.update(carry_out(tree, moving, memory, bans, irqbalance.socket, cpus.online))
-        _forget(memory, steps, options["state"] == "absent", irqbalance)
+        _forget(memory, steps, states, options["state"] == "absent", irqbalance)
         memory.write(tree)
     entries = [_entry(step, states[step.interrupt.key]) for step in steps]
     return {
         "changed": any(entry["changed"] for entry in entries) or bool(bans and bans.messages),
         "interrupts": entries,
+        "not_restored": [label_of(entry) for step, entry in zip(steps, entries) if _is_stuck(step, entry["state"])],
         "without_interrupts": [function for entry in sets for function in entry.functions if not vectors[function]],
-        "missing": missing,
-        "irqbalance": _irqbalance_result(tree, irqbalance, bans, wanted, sets),
+        **left_out,
+        "irqbalance": _irqbalance_result(tree, irqbalance, bans, wanted, sets, told),
     }
 
 
-def _wishes(tree: Tree, devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets) -> t.Tuple[t.List[DeviceSet], t.List[str], Wishes]:
-    """Every check of the options; the list has the devices that are missing and may be. Raises SettingError."""
+def _wishes(
+    tree: Tree, devices: Devices, options: t.Mapping[str, t.Any], cpus: CpuSets
+) -> t.Tuple[t.List[DeviceSet], t.Dict[str, t.List[str]], Wishes]:
+    """Every check of the options; the lists `missing` and `refused` have the devices that are left out and may be. Raises SettingError."""
     if options["state"] == "absent":
-        return [], [], Wishes(cpus.online, {}, 0, (), devices.local_cpus)
+        return [], {"missing": [], "refused": []}, Wishes(cpus.online, {}, 0, (), devices.local_cpus)
     present = cpus.present or cpus.online
     sets, missing = device_sets(devices, options["devices"] or (), cpus.online, present)
     protected = protected_functions(devices, options["protected"], options["allow_protected"] or ())
-    refuse_protected(sets, protected)
+    sets, refused = without_protected(devices, sets, protected)
     placed = {function: entry.cpus for entry in sets for function in entry.functions}
     keep_off = _keep_off(options["keep_off"], cpus.online, present)
     lines = lines_of(tree, protected) if keep_off else frozenset()
-    return sets, missing, Wishes(cpus.online, placed, keep_off, protected, devices.local_cpus, lines)
+    wishes = Wishes(cpus.online, placed, keep_off, protected, devices.local_cpus, lines)
+    return sets, {"missing": missing, "refused": refused}, wishes
 
 
 def _keep_off(text: t.Optional[str], online: int, present: int) -> int:
@@ -168,12 +173,29 @@ def _step(readings: Readings, wishes: Wishes, memory: Memory, interrupt: Interru
     return step_for_other(interrupt, target, None if previous is None else parse_cpulist(previous.cpus), wishes)
 
 
-def _state(tree: Tree, step: Step) -> str:
+def _states(tree: Tree, steps: t.Sequence[Step], memory: Memory) -> t.Dict[str, str]:
+    """What becomes of each, by key. The memory keeps which ones only a write tells to be managed, so that it is not tried again."""
+    states = {step.interrupt.key: _state(tree, step, memory) for step in steps}
+    managed = [step for step in steps if states[step.interrupt.key] == MANAGED and not looks_managed(tree, step.interrupt)]
+    memory.managed = {step.interrupt.key: before_of(tree, step) for step in managed}
+    return states
+
+
+def _state(tree: Tree, step: Step, memory: Memory) -> str:
+    interrupt = step.interrupt
     if step.protected:
         return PROTECTED
     if not step.free_to_move:
         return SHARED
-    return MANAGED if step.differs and kernel_managed(tree, step.interrupt) else SET
+    if not step.differs:
+        return SET
+    managed = looks_managed(tree, interrupt) or memory.knows_as_managed(tree, interrupt) or refuses_all(tree, interrupt)
+    return MANAGED if managed else SET
+
+
+def _is_stuck(step: Step, state: str) -> bool:
+    """Whether it should have got back what it had, and has not."""
+    return step.reason == RESTORE and (state not in (SET, GONE) or not step.as_before)
 
 
 def _to_ban(steps: t.Sequence[Step], states: t.Mapping[str, str]) -> t.FrozenSet[int]:
@@ -181,12 +203,11 @@ def _to_ban(steps: t.Sequence[Step], states: t.Mapping[str, str]) -> t.FrozenSet
     return frozenset(step.interrupt.number for step in steps if step.reason == DEVICE and states[step.interrupt.key] == SET)
 
 
-def _forget(memory: Memory, steps: t.Sequence[Step], everything: bool, irqbalance: Irqbalance) -> None:
-    for step in steps:
-        if step.reason == RESTORE:
-            memory.previous.pop(step.interrupt.key, None)
-    if everything:
-        memory.previous.clear()
+def _forget(memory: Memory, steps: t.Sequence[Step], states: t.Mapping[str, str], everything: bool, irqbalance: Irqbalance) -> None:
+    """What was restored and, with `everything`, all but what could not be."""
+    stuck = {step.interrupt.key for step in steps if _is_stuck(step, states[step.interrupt.key])}
+    done = set(memory.previous) if everything else {step.interrupt.key for step in steps if step.reason == RESTORE}
+    memory.forget(done - stuck)
     if not irqbalance.running:
         memory.irqbalance = {}
 
@@ -208,16 +229,16 @@ def _entry(step: Step, state: str) -> Result:
 
 
 def _irqbalance_result(
-    tree: Tree, irqbalance: Irqbalance, bans: t.Optional[BanChange], wanted: Bans, sets: t.Sequence[DeviceSet]
+    tree: Tree, irqbalance: Irqbalance, bans: t.Optional[BanChange], wanted: Bans, sets: t.Sequence[DeviceSet], told: bool
 ) -> t.Optional[Result]:
     """None where irqbalance does not run or does not matter."""
     if not irqbalance.running:
         return None
-    untold = bans is None and wanted != Bans()
     return {
         "before": _shown(bans.before if bans else irqbalance.bans),
         "after": _shown(bans.after if bans else irqbalance.bans),
-        "settings": _settings(tree, wanted, sets) if untold else [],
+        "told": told,
+        "settings": [] if told else _settings(tree, wanted, sets),
     }
 
 
@@ -231,55 +252,3 @@ def _settings(tree: Tree, wanted: Bans, sets: t.Sequence[DeviceSet]) -> t.List[s
     modules = sorted(driver.replace("-", "_") for driver in drivers if driver)
     lines = [f"IRQBALANCE_BANNED_CPULIST={format_cpulist(wanted.cpus)}"] if wanted.cpus else []
     return lines + [f'IRQBALANCE_ARGS="{" ".join(f"--banmod={module}" for module in modules)}"'] * bool(modules)
-
-
-def warnings_of(result: Result, waited: float = 0) -> t.List[str]:
-    """One sentence per thing that a person should know of; `waited`: how many seconds interrupts could appear in."""
-    entries = result.get("interrupts", [])
-    hit = {state: [entry for entry in entries if entry["state"] == state] for state in (MANAGED, PROTECTED, SHARED)}
-    texts = {
-        MANAGED: "are managed by the kernel and stay where they are",
-        PROTECTED: "belong to protected NICs and stay on CPUs of keep_off",
-        SHARED: "are lines shared with other devices and stay where they are",
-    }
-    warnings = [f"Interrupts {_named(hit[state])} {texts[state]}." for state in texts if hit[state]]
-    if result.get("missing"):
-        warnings.append(f"Devices that do not exist on this host were left out: {', '.join(result['missing'])}; see lspci -D and ip link.")
-    silent = result.get("without_interrupts", []) if waited else []
-    if silent:
-        verb = "has" if len(silent) == 1 else "have"
-        warnings.append(
-            f"PCI device {', '.join(silent)} {verb} no interrupts after {waited:g} s; its guest may be off, or without a driver."
-        )
-    settings = (result.get("irqbalance") or {}).get("settings")
-    if settings:
-        warnings.append(
-            f"irqbalance runs here, moves interrupts every 10 seconds and cannot be told about these; put {' and '.join(settings)} into "
-            "/etc/default/irqbalance, or remove irqbalance."
-        )
-    return warnings
-
-
-def _named(entries: t.Sequence[Result], most: int = 8) -> str:
-    names = [str(entry["irq"]) + (f" of {entry['device']}" if entry["device"] else "") for entry in entries]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def diff_of(result: Result) -> Result:
-    """Before and after for `--diff`: the masks that change, by device and index, and what irqbalance leaves alone."""
-    changed = [entry for entry in result.get("interrupts", []) if entry["changed"]]
-    irqbalance = result.get("irqbalance")
-    told = irqbalance and irqbalance["before"] != irqbalance["after"]
-    return {
-        side: {
-            "interrupts": {_label(entry): entry[side] for entry in changed},
-            "irqbalance": irqbalance[side] if irqbalance and told else {},
-        }
-        for side in ("before", "after")
-    }
-
-
-def _label(entry: Result) -> str:
-    if entry["device"] is None:
-        return ", ".join(entry["users"])
-    return key_of(entry["device"], entry["index"])

@@ -44,12 +44,14 @@ class Before:
 class Memory:
     """`previous`: what was before, by the interrupts' keys; `irqbalance`: what it was told (irqbalance.BanChange.remembered).
 
-    A boot makes all interrupts anew, so that what was remembered in another one is void. `on_disk` is what the file says.
+    `managed`: those that the kernel was found to manage, as only a write can tell on some kernels. A boot makes all interrupts
+    anew, so that what was remembered in another one is void. `on_disk` is what the file says.
     """
 
     boot: t.Optional[str] = None
     previous: t.Dict[str, Before] = field(default_factory=dict)
     irqbalance: t.Dict[str, t.Any] = field(default_factory=dict)
+    managed: t.Dict[str, Before] = field(default_factory=dict)
     on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
 
     @classmethod
@@ -58,21 +60,34 @@ class Memory:
         text = recall(tree, NAME)
         if text.get("boot") != boot or text.get("schema") != SCHEMA:
             return cls(boot, on_disk=text)
-        previous = {key: Before(**before) for key, before in text.get("previous", {}).items()}
-        return cls(boot, previous, dict(text.get("irqbalance", {})), text)
+        previous, managed = ({key: Before(**before) for key, before in text.get(name, {}).items()} for name in ("previous", "managed"))
+        return cls(boot, previous, dict(text.get("irqbalance", {})), managed, text)
 
     def keep_only(self, tree: Tree, interrupts: t.Iterable[Interrupt]) -> None:
         """Forget what was before of all but these `interrupts`, and of those that have been taken anew since."""
         now = {interrupt.key: interrupt for interrupt in interrupts if interrupt.key in self.previous}
         self.previous = {key: before for key, before in self.previous.items() if key in now and before.is_of(tree, now[key])}
 
+    def forget(self, keys: t.Iterable[str]) -> None:
+        """Drop what these interrupts had before."""
+        for key in keys:
+            self.previous.pop(key, None)
+
+    def knows_as_managed(self, tree: Tree, interrupt: Interrupt) -> bool:
+        known = self.managed.get(interrupt.key)
+        return known is not None and known.is_of(tree, interrupt)
+
     def write(self, tree: Tree) -> None:
         """Replace the file where it says something else."""
-        previous = {key: asdict(before) for key, before in self.previous.items()}
-        known = {"schema": SCHEMA, "boot": self.boot, "previous": previous, "irqbalance": self.irqbalance}
-        wanted = known if self.previous or self.irqbalance else {}
+        previous, managed = ({key: asdict(before) for key, before in kept.items()} for kept in (self.previous, self.managed))
+        known = {"schema": SCHEMA, "boot": self.boot, "previous": previous, "irqbalance": self.irqbalance, "managed": managed}
+        wanted = known if previous or managed or self.irqbalance else {}
         remember(tree, NAME, wanted, self.on_disk)
         self.on_disk = wanted
+
+
+def before_of(tree: Tree, step: Step) -> Before:
+    return Before(format_cpulist(step.target.allowed), step.interrupt.number, driver_of(tree, step.interrupt))
 
 
 def carry_out(
@@ -81,33 +96,41 @@ def carry_out(
     """Move what `steps` say, which all differ, and tell the irqbalance at the socket `name`; what became of each, by key.
 
     The memory is on the disk before the first write, so that a process that is killed leaves a host that the next run puts
-    right. Where the kernel refuses a mask, everything is put back. Raises SettingError.
+    right. Where the kernel refuses a mask or irqbalance does not answer, everything is put back. Raises SettingError.
     """
-    fresh = [step.interrupt.key for step in steps if step.reason != RESTORE and step.interrupt.key not in memory.previous]
-    for step in steps:
-        if step.reason != RESTORE:
-            before = Before(format_cpulist(step.target.allowed), step.interrupt.number, driver_of(tree, step.interrupt))
-            memory.previous.setdefault(step.interrupt.key, before)
-    if bans is not None:
-        memory.irqbalance = dict(bans.remembered)
+    fresh = _remember(tree, steps, memory, bans)
     if steps or (bans and bans.messages):
         memory.write(tree)
-    _tell(tree, name, bans.messages if bans else ())
     outcomes: t.Dict[str, str] = {}
+    begun: t.List[Step] = []
     try:
+        _tell(tree, name, bans.messages if bans else ())
         for step in steps:
+            begun.append(step)
             outcomes[step.interrupt.key] = _move(tree, step, online)
     except SettingError as e:
-        for step in steps:
-            if step.interrupt.key in outcomes:
-                _put_back(tree, step)
+        stuck = [step.interrupt.key for step in begun if not _put_back(tree, step, online)]
+        for message in bans.undo if bans else ():
+            with contextlib.suppress(SettingError):
+                _tell(tree, name, [message])
+        memory.forget(key for key in fresh if key not in stuck)
         with contextlib.suppress(SettingError):
-            _tell(tree, name, bans.undo if bans else ())
-        raise SettingError(f"{e} Everything was put back.") from None
-    for key in fresh:
-        if outcomes[key] != SET:
-            del memory.previous[key]
+            memory.write(tree)
+        but = f" but {', '.join(stuck)}" if stuck else ""
+        raise SettingError(f"{e} Everything{but} was put back.") from None
+    if bans is not None:
+        memory.irqbalance = dict(bans.remembered)
+    memory.forget(key for key in fresh if outcomes[key] != SET)
     return outcomes
+
+
+def _remember(tree: Tree, steps: t.Sequence[Step], memory: Memory, bans: t.Optional[BanChange]) -> t.List[str]:
+    """Note what is about to change; the keys of the interrupts of which nothing was known before."""
+    fresh = [step for step in steps if step.reason != RESTORE and step.interrupt.key not in memory.previous]
+    memory.previous.update({step.interrupt.key: before_of(tree, step) for step in fresh})
+    if bans is not None and bans.messages:
+        memory.irqbalance = dict(bans.doubtful)
+    return [step.interrupt.key for step in fresh]
 
 
 def _tell(tree: Tree, name: t.Optional[str], messages: t.Sequence[str]) -> None:
@@ -144,8 +167,12 @@ def _move(tree: Tree, step: Step, online: int) -> str:
     return SET
 
 
-def _put_back(tree: Tree, step: Step) -> None:
-    """As well as possible: whatever refuses now has refused already, or has been changed by somebody else meanwhile."""
-    if still_there(tree, step.interrupt) and read_allowed(tree, step.interrupt) != step.target.allowed:
+def _put_back(tree: Tree, step: Step, online: int) -> bool:
+    """As well as possible: whatever refuses now has refused already. False where it still has other CPUs than before."""
+    before = step.target.allowed
+    if still_there(tree, step.interrupt) and read_allowed(tree, step.interrupt) != before:
         with contextlib.suppress(OSError):
-            tree.write(affinity_file(step.interrupt), format_cpulist(step.target.allowed))
+            tree.write(affinity_file(step.interrupt), format_cpulist(before))
+        now = read_allowed(tree, step.interrupt)
+        return now is None or now & online == before & online
+    return True

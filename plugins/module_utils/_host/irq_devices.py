@@ -25,11 +25,16 @@ _WRITTEN = re.compile(r"^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2})(?:\.([0-
 
 @dataclass(frozen=True)
 class DeviceSet:
-    """PCI functions whose interrupts go to `cpus`, in this order. `name` is what messages call the set."""
+    """PCI functions whose interrupts go to `cpus`, in this order. `name` is what messages call the set.
+
+    `device` is what was asked for, as it was written; `required`: it is a mistake if these may not be placed.
+    """
 
     name: str
     functions: t.Tuple[str, ...]
     cpus: t.Tuple[int, ...]
+    device: str
+    required: bool
 
 
 class AbsentDevice(SettingError):
@@ -106,7 +111,7 @@ class Devices:
         return tuple(sorted(functions))
 
     def behind(self, nic: str, name: str) -> t.Tuple[str, ...]:
-        """The PCI functions of an interface that `name` names. Raises AbsentDevice where it is not there, SettingError where it has none."""
+        """The PCI functions of an interface that `name` names. Raises AbsentDevice where there is none, SettingError where it has none."""
         if nic not in self.nics:
             raise AbsentDevice(f"NIC {nic!r} of {name} does not exist on this host, or has neither hardware nor an address; see ip link.")
         functions = self.beneath(nic)
@@ -128,18 +133,19 @@ def device_sets(
     for number, entry in enumerate(entries):
         name = f"devices[{number}]"
         cpus = tuple(named_cpus(name, entry["cpus"], online, present))
+        device, required = str(entry.get("pci") or entry.get("nic")), bool(entry.get("required", True))
         try:
             functions = _functions(devices, entry, name)
         except AbsentDevice:
-            if entry.get("required", True):
+            if required:
                 raise
-            missing.append(str(entry.get("pci") or entry.get("nic")))
+            missing.append(device)
             continue
         for function in functions:
             if function in owners:
                 raise SettingError(f"PCI device {function} is in {owners[function]} and in {name}; name each device in one entry.")
             owners[function] = name
-        sets.append(DeviceSet(name, functions, cpus))
+        sets.append(DeviceSet(name, functions, cpus, device, required))
     return sets, missing
 
 
@@ -173,12 +179,31 @@ def _company(devices: Devices, function: str) -> t.List[str]:
     return [own, *(here for here in beside if not devices.physical_function(here) and not devices.given_away(here))]
 
 
-def refuse_protected(sets: t.Sequence[DeviceSet], protected: t.Mapping[str, str]) -> None:
-    """Raises SettingError where a set has a protected function."""
+def without_protected(
+    devices: Devices, sets: t.Sequence[DeviceSet], protected: t.Mapping[str, str]
+) -> t.Tuple[t.List[DeviceSet], t.List[str]]:
+    """The sets that have no protected function, and the devices of the others. Raises SettingError where one of these is required."""
+    left: t.List[DeviceSet] = []
+    refused: t.List[str] = []
     for entry in sets:
-        for function in entry.functions:
-            if function in protected:
-                raise SettingError(
-                    f"PCI device {function} of {entry.name} carries the protected NIC {protected[function]} or is its neighbour; leave it "
-                    "out, or name that NIC in allow_protected."
-                )
+        found = next((function for function in entry.functions if function in protected), None)
+        if found is None:
+            left.append(entry)
+        elif entry.required:
+            raise SettingError(_refusal(devices, entry, found, protected[found]))
+        else:
+            refused.append(entry.device)
+    return left, refused
+
+
+def _refusal(devices: Devices, entry: DeviceSet, function: str, nic: str) -> str:
+    """Never the advice to give up the protection of `nic` for a neighbour's sake."""
+    carrying = devices.beneath(nic)
+    own = sorted(name for name, facts in devices.nics.items() if facts["pci"] == function)
+    ways = ["leave it out"]
+    if own:
+        ways.append(f"name {own[0]}, its own interface, in allow_protected")
+    elif function not in map(devices.physical_function, carrying):
+        ways.append("bind it to vfio-pci, as a start of its guest does, for then this host does not use it")
+    relation = "carries" if function in carrying else "is on the same card as"
+    return f"PCI device {function} of {entry.name} {relation} the protected NIC {nic}; {', or '.join(ways)}."

@@ -27,7 +27,8 @@ DEVICE, KEEP_OFF, RESTORE = "device", "keep_off", "restore"
 class Step:
     """What shall become of one interrupt: `wanted` are the CPUs as a mask, `reason` is DEVICE, KEEP_OFF or RESTORE.
 
-    `differs`: it is not there yet. `free_to_move`: nobody protects it and no other device shares it.
+    `differs`: it is not there yet. `free_to_move`: nobody protects it and no other device shares it. `as_before`: what is wanted
+    is the mask of before; False where all of its CPUs are offline, and others have to do.
     """
 
     interrupt: Interrupt
@@ -36,6 +37,7 @@ class Step:
     reason: str
     differs: bool
     protected: bool = False
+    as_before: bool = True
 
     @property
     def free_to_move(self) -> bool:
@@ -74,8 +76,8 @@ def step_for_other(interrupt: Interrupt, target: Target, previous: t.Optional[in
     """Off the dedicated CPUs, or back to the CPUs of before where these are not in the way; None: nothing to do with it."""
     before = target.allowed if previous is None else previous
     wanted = _beside(interrupt, before, wishes)
-    if previous is not None and wanted == _online_of(previous, wishes.online):
-        return Step(interrupt, target, wanted, RESTORE, target.allowed & wishes.online != wanted)
+    if previous is not None and wanted == (previous & wishes.online or wishes.online):
+        return _restoring(interrupt, target, previous, wishes.online)
     goes_to = target.allowed if target.effective is None else target.effective
     if not goes_to & wishes.keep_off:
         return None
@@ -89,9 +91,11 @@ def _is_there(target: Target, wanted: int, online: int) -> bool:
     return target.allowed & online == wanted & online
 
 
-def _online_of(mask: int, online: int) -> int:
-    """What of a mask can be written today; all CPUs where the last of them has gone."""
-    return mask & online or online
+def _restoring(interrupt: Interrupt, target: Target, previous: int, online: int) -> Step:
+    """Offline CPUs may be in a mask, but not alone; where the last of them goes offline the kernel takes all CPUs, and so do we."""
+    if previous & online:
+        return Step(interrupt, target, previous, RESTORE, target.allowed != previous)
+    return Step(interrupt, target, online, RESTORE, target.allowed & online != online, as_before=False)
 
 
 def _beside(interrupt: Interrupt, mask: int, wishes: Wishes) -> int:

@@ -51,13 +51,17 @@ class Irqbalance:
 
 @dataclass(frozen=True)
 class BanChange:
-    """The messages that lead from `before` to `after`, those that undo them, and what has to be remembered of it ({}: nothing)."""
+    """The messages that lead from `before` to `after`, those that undo them, and what has to be remembered of it ({}: nothing).
+
+    `doubtful` has to be remembered as long as nobody knows which of the messages irqbalance has taken.
+    """
 
     before: Bans
     after: Bans
     messages: t.Tuple[str, ...] = ()
     undo: t.Tuple[str, ...] = ()
     remembered: t.Mapping[str, t.Any] = field(default_factory=dict)
+    doubtful: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 def find_irqbalance(tree: Tree) -> Irqbalance:
@@ -88,28 +92,34 @@ def tell(tree: Tree, name: str, message: str) -> str:
 def change_bans(now: Irqbalance, remembered: t.Mapping[str, t.Any], wanted: Bans) -> t.Optional[BanChange]:
     """How to have `wanted` left alone besides what others asked for, given what was remembered of our earlier wishes.
 
+    CPUs are told again where it is not known that they were told, for irqbalance does not show at once what it knows of them.
     None where a message would be longer than irqbalance reads.
     """
-    ours = remembered if remembered.get("socket") == now.socket else {}
-    ours_before = parse_cpulist(ours.get("cpus", ""))
-    theirs = now.bans.irqs - frozenset(ours.get("irqs", ()))
-    their_cpus = parse_cpulist(ours["their_cpus"]) if ours_before else now.bans.cpus
-    before = Bans(now.bans.irqs, their_cpus | ours_before)
-    after = Bans(theirs | (wanted.irqs - {0}), their_cpus | wanted.cpus)
+    known = remembered if remembered.get("socket") == now.socket else {}
+    ours = Bans(frozenset(known.get("irqs", ())), parse_cpulist(known.get("cpus", "")))
+    in_doubt = bool(ours.cpus) and not known.get("told")
+    theirs = Bans(now.bans.irqs - ours.irqs, parse_cpulist(known["their_cpus"]) if ours.cpus else now.bans.cpus)
+    before = Bans(now.bans.irqs, now.bans.cpus if in_doubt else theirs.cpus | ours.cpus)
+    after = Bans(theirs.irqs | (wanted.irqs - {0}), theirs.cpus | wanted.cpus)
     messages, undo = [], []
     if after.irqs != before.irqs:
         messages.append(_ban_irqs(after.irqs))
         undo.append(_ban_irqs(before.irqs))
-    if after.cpus != before.cpus:
+    if after.cpus != before.cpus or in_doubt:
         messages.append(_ban_cpus(after.cpus))
         undo.append(_ban_cpus(before.cpus))
     if any(len(message) > LONGEST_MESSAGE for message in messages):
         return None
-    added, added_cpus = sorted(after.irqs - theirs), after.cpus & ~their_cpus
-    if not added and not added_cpus:
-        return BanChange(before, after, tuple(messages), tuple(undo))
-    memory = {"socket": now.socket, "irqs": added, "cpus": format_cpulist(added_cpus), "their_cpus": format_cpulist(their_cpus)}
-    return BanChange(before, after, tuple(messages), tuple(undo), memory)
+    added = Bans(after.irqs - theirs.irqs, after.cpus & ~theirs.cpus)
+    either = Bans(added.irqs | ours.irqs, added.cpus | ours.cpus)
+    memory = _memory(now, added, theirs, told=True) if added != Bans() else {}
+    return BanChange(before, after, tuple(messages), tuple(undo), memory, _memory(now, either, theirs, told=False))
+
+
+def _memory(now: Irqbalance, ours: Bans, theirs: Bans, *, told: bool) -> t.Dict[str, t.Any]:
+    """As JSON takes it. `told`: whether irqbalance has taken all of it."""
+    cpus = {"cpus": format_cpulist(ours.cpus), "their_cpus": format_cpulist(theirs.cpus)}
+    return {"socket": now.socket, "irqs": sorted(ours.irqs), **cpus, "told": told}
 
 
 def _bans(answer: str) -> Bans:

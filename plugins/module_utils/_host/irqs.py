@@ -29,8 +29,7 @@ IRQ = "proc/irq"
 NO_INTERRUPT = (0, 255)  # what the file `irq` of a PCI function says where it has no line
 MANAGED_ERRORS = (errno.EPERM, errno.EIO)  # as kernel 6.12 refuses, and 6.1
 
-
-VFIO = "vfio-pci"
+_VFIO_DRIVER = re.compile(r"vfio[-_]pci$")  # vfio-pci, and its variants for some devices: mlx5_vfio_pci, virtio_vfio_pci
 _VFIO_NAME = re.compile(r"^vfio-msix?\[(\d+)\]")
 
 
@@ -96,7 +95,7 @@ def _msi_vectors(tree: Tree, device: str) -> t.List[Interrupt]:
 
 def held_by_vfio(tree: Tree, device: str) -> bool:
     """Whether a guest has the function, or may have it."""
-    return tree.link_name(f"{DEVICES}/{device}/driver") == VFIO
+    return bool(_VFIO_DRIVER.search(tree.link_name(f"{DEVICES}/{device}/driver") or ""))
 
 
 def _index_in_name(tree: Tree, number: int) -> t.Optional[int]:
@@ -177,18 +176,27 @@ def driver_of(tree: Tree, interrupt: Interrupt) -> t.Optional[str]:
     return tree.link_name(f"{DEVICES}/{interrupt.device}/driver") if interrupt.device else None
 
 
-def kernel_managed(tree: Tree, interrupt: Interrupt) -> bool:
-    """Whether the kernel keeps the interrupt where it is, as with the queues of NVMe disks.
+def looks_managed(tree: Tree, interrupt: Interrupt) -> bool:
+    """Whether the file's mode says that the kernel keeps the interrupt where it is, as with the queues of NVMe disks.
 
-    New kernels show it in the file's mode. Others tell only who writes: they refuse before they look at the text, so that
-    a text which is no cpulist is refused either way, with another error, and never changes anything.
+    New kernels (6.12) say so, others (6.8) do not.
     """
-    path = affinity_file(interrupt)
     try:
-        if not os.stat(tree.full(path)).st_mode & 0o222:
-            return True
-        if tree.live:
-            tree.write(path, "x")
+        return not os.stat(tree.full(affinity_file(interrupt))).st_mode & 0o222
+    except OSError:
+        return False
+
+
+def refuses_all(tree: Tree, interrupt: Interrupt) -> bool:
+    """Whether the kernel keeps the interrupt where it is, by trying: where it does not look so, only a write tells.
+
+    The kernel refuses before it looks at the text, so that a text which is no cpulist is refused either way, with another error,
+    and never changes anything.
+    """
+    if not tree.live:
+        return False
+    try:
+        tree.write(affinity_file(interrupt), "x")
     except OSError as e:
         return e.errno in MANAGED_ERRORS
     return False

@@ -26,7 +26,7 @@ _LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
 
 
 class IrqTree(Tree):
-    """`writes`: every mask that was taken, as (number, cpulist). `reads`: how often each file was read.
+    """`writes`: every mask that was taken, as (number, cpulist); `refused`: every one that was not. `reads`: how often each file was read.
 
     `refuse`: number -> errno for masks that are well formed. `remapping` False is a host that moves an interrupt when it next
     fires (`fire`). `managed_error` EIO is an older kernel (6.1), whose files do not show by their mode either who is managed.
@@ -41,6 +41,7 @@ class IrqTree(Tree):
         self.managed_error = managed_error
         self.managed: t.Set[int] = set()
         self.writes: t.List[t.Tuple[int, str]] = []
+        self.refused: t.List[t.Tuple[int, str]] = []
         self.reads: t.Counter[str] = collections.Counter()
         self.refuse: t.Dict[int, int] = {}
 
@@ -91,22 +92,28 @@ class IrqTree(Tree):
             super().write(path, text)
             return
         number = int(match.group(1))
-        if not self.exists(path):
-            raise _error(errno.ENOENT)
-        if number in self.managed:
-            raise _error(self.managed_error)
-        if not _LIST.match(text):
-            raise _error(errno.EINVAL)
-        if max(_cpus(text)) >= max(self.online) + 1:
-            raise _error(errno.ERANGE)
-        if not set(_cpus(text)) & set(self.online):
-            raise _error(errno.EINVAL)
-        if number in self.refuse:
-            raise _error(self.refuse[number])
+        refusal = self._refusal(number, text)
+        if refusal:
+            self.refused.append((number, text))
+            raise OSError(refusal, os.strerror(refusal))
         self._put(path, text)
         if self.remapping:
             self._settle(number)
         self.writes.append((number, text))
+
+    def _refusal(self, number: int, text: str) -> int:
+        """The kernel's error; 0 where it takes the text."""
+        if not self.exists(f"proc/irq/{number}"):
+            return errno.ENOENT
+        if number in self.managed:
+            return self.managed_error
+        if not _LIST.match(text):
+            return errno.EINVAL
+        if max(_cpus(text)) >= max(self.online) + 1:
+            return errno.ERANGE
+        if not set(_cpus(text)) & set(self.online):
+            return errno.EINVAL
+        return self.refuse.get(number, 0)
 
     def _settle(self, number: int) -> None:
         """An interrupt stays on its CPU while that is allowed."""
@@ -129,7 +136,3 @@ def _cpus(text: str) -> t.List[int]:
     """A cpulist without strides, read here anew so that the reader is not tested against itself."""
     ends = [part.partition("-") for part in text.split(",") if part]
     return [cpu for first, _dash, last in ends for cpu in range(int(first), int(last or first) + 1)]
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

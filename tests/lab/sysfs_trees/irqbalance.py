@@ -20,14 +20,15 @@ BUFFER = 500
 
 
 class Irqbalance:
-    """`with Irqbalance(root) as balance:`; `messages` is what it was told, `irqs` and `cpus` (text) what it leaves alone."""
+    """`with Irqbalance(root) as balance:`; `messages` is what it was told, `irqs` and `cpus` (text) what it shows that
+    it leaves alone, `asked_cpus` what it was asked to last."""
 
     def __init__(self, root: str, *, pid: int = 922, irqs: t.Iterable[int] = (), cpus: str = "") -> None:
         folder = Path(root) / "run/irqbalance"
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / f"irqbalance{pid}.sock"
         self.irqs = list(irqs)
-        self.cpus = self._asked_cpus = cpus
+        self.cpus = self.asked_cpus = cpus
         self.messages: t.List[str] = []
         self._descriptor = os.open(folder, os.O_RDONLY)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -48,7 +49,7 @@ class Irqbalance:
         self.socket.unlink()
 
     def next_round(self) -> None:
-        self.cpus = self._asked_cpus
+        self.cpus = self.asked_cpus
 
     def settings(self) -> t.List[str]:
         """The messages that changed something, and forget them."""
@@ -75,7 +76,7 @@ class Irqbalance:
             self.irqs = [] if banned.group(1).startswith("NONE") else [int(word) for word in banned.group(1).split()]
         cpus = re.match(r"settings cpus (\S+)", message)
         if cpus:
-            self._asked_cpus = "" if cpus.group(1) == "NULL" else cpus.group(1)
+            self.asked_cpus = "" if cpus.group(1) == "NULL" else cpus.group(1)
         return self._setup() if message == "setup" else ""
 
     def _setup(self) -> str:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import time
 import typing as t
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import diff_of, set_interrupts, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import set_interrupts
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_result import diff_of, warnings_of
 from sysfs_trees import MODELS, Nic, Oddities, write_tree
 from sysfs_trees.irq_rules import IrqTree
 
@@ -40,6 +42,7 @@ class Host:
 
     def set(self, check: bool = False, pause: t.Callable[[float], None] = lambda seconds: None, **options: t.Any) -> t.Dict[str, t.Any]:
         self.tree.writes.clear()
+        self.tree.refused.clear()
         self.tree.reads.clear()
         return set_interrupts(self.tree, {**OPTIONS, **options}, check, pause)
 
@@ -47,6 +50,16 @@ class Host:
         numbers = self.tree.numbered(f"sys/bus/pci/devices/{device}/msi_irqs", "") or []
         masks = self.tree.masks()
         return [masks[number][1] for number in numbers]
+
+    def bind(self, device: str, driver: str) -> None:
+        link = self.tree.full(f"sys/bus/pci/devices/{device}/driver")
+        if os.path.lexists(link):
+            os.remove(link)
+        os.symlink(f"../../drivers/{driver}", link)
+
+    def remembers(self) -> t.Dict[str, t.Any]:
+        """What is on the disk between two runs."""
+        return json.loads(self.tree.text(MEMORY) or "{}")
 
 
 @pytest.fixture
@@ -133,9 +146,7 @@ def test_a_device_that_leaves_the_list_gets_back_what_it_had(host):
 def test_what_another_driver_or_another_start_asked_for_is_not_overwritten(host, driver, numbers):
     host.set(**to(VF, "20-21"))
     host.tree.take(VF)
-    link = host.tree.full(f"sys/bus/pci/devices/{VF}/driver")
-    os.remove(link)
-    os.symlink(f"../../drivers/{driver}", link)
+    host.bind(VF, driver)
     for number, cpus in zip(numbers, ("20", "21")):
         host.tree.give(VF, [number], cpus=cpus)
     assert not host.set()["changed"]
@@ -199,6 +210,16 @@ def test_what_the_kernel_manages_is_reported(tmp_path, managed_error):
     assert done == checked
     assert not done["changed"]
     assert [entry["state"] for entry in done["interrupts"]] == ["kernel-managed"] * 2
+    # Where only a write tells, it is tried once, and again where a driver took the interrupts anew.
+    tried = [(150, "x"), (151, "x")] if managed_error == errno.EIO else []
+    assert host.tree.refused == tried
+    assert sorted(host.remembers().get("managed", {})) == [f"{EMPTY_VF}/{index}" for index in range(len(tried))]
+    assert host.set(**to(EMPTY_VF, "20-21"), keep_off="8-9") == done
+    assert host.tree.refused == []
+    host.bind(EMPTY_VF, "mlx5_core")
+    assert host.set(**to(EMPTY_VF, "20-21"), keep_off="8-9") == done
+    assert host.tree.refused == tried
+    host.set(state="absent")
     assert not host.tree.exists(MEMORY)
     assert warnings_of(done) == [f"Interrupts 150 of {EMPTY_VF}, 151 of {EMPTY_VF} are managed by the kernel and stay where they are."]
 
@@ -223,6 +244,15 @@ def test_lines_are_placed_unless_others_share_them(host):
     assert host.set(**to(gpu, "40"))["changed"]
     assert host.tree.masks()[16] == ("40", "40")
     host.set(state="absent")
+    assert host.tree.masks()[16][0] == "0-63"
+    assert host.set(**to(gpu, "41"))["changed"]
+    host.tree.add(16, "vfio-intx(0000:81:00.0)", "ehci_hcd:usb1", cpus="41")
+    stuck = host.set(state="absent")
+    assert (stuck["changed"], stuck["not_restored"]) == (False, [f"{gpu}/line"])
+    assert len(warnings_of(stuck)) == 1
+    assert warnings_of(stuck)[0].startswith(f"Interrupts {gpu}/line could not get back what they had before, ")
+    os.rmdir(host.tree.full("proc/irq/16/ehci_hcd:usb1"))
+    assert host.set(state="absent")["changed"]
     assert host.tree.masks()[16][0] == "0-63"
     host.tree.add(16, "vfio-intx(0000:81:00.0)", "ehci_hcd:usb1")
     shared = host.set(**to(gpu, "40"))
@@ -266,7 +296,9 @@ def test_vectors_that_appear_one_by_one_are_waited_for_from_the_first_look_on(ho
     assert len(waits) == 7
 
 
-def test_the_index_of_a_guest_s_vector_is_in_its_name(host):
+@pytest.mark.parametrize("driver", ["vfio-pci", "mlx5_vfio_pci"])
+def test_the_index_of_a_guest_s_vector_is_in_its_name(host, driver):
+    host.bind(EMPTY_VF, driver)
     host.tree.give(EMPTY_VF, [150, 151, 152])
     for number, index in ((150, 0), (151, 3), (152, 1)):
         host.tree.add(number, f"vfio-msix[{index}]({EMPTY_VF})")
@@ -289,12 +321,48 @@ PROTECTED = {"protected": ["enp65s0f0np0"]}
 
 def test_protected_nics_are_refused_with_their_neighbours(host):
     before = host.tree.masks()
-    for entry in ({"pci": "0000:41:00"}, {"pci": NIC}, {"pci": SECOND}, {"nic": "enp65s0f0np0"}, {"nic": "vmbr0"}):
-        with pytest.raises(SettingError, match=r"carries the protected NIC enp65s0f0np0 or is its neighbour; .*allow_protected\.$"):
+    for entry in ({"pci": "0000:41:00"}, {"pci": NIC}, {"nic": "enp65s0f0np0"}, {"nic": "vmbr0"}):
+        with pytest.raises(SettingError, match=r"carries the protected NIC enp65s0f0np0; .* name enp65s0f0np0, .* in allow_protected\.$"):
             host.set(devices=[{**entry, "cpus": "8"}], **PROTECTED)
+    with pytest.raises(SettingError, match=r"same card as the protected NIC enp65s0f0np0; .* name enp65s0f1np1, .* in allow_protected\.$"):
+        host.set(**to(SECOND, "8"), **PROTECTED)
     assert host.tree.masks() == before
     assert host.set(check=True, **to(VF, "8-9"), **PROTECTED)["changed"]
     assert host.set(check=True, **to(NIC, "8-9"), **PROTECTED, allow_protected=["enp65s0f0np0"])["changed"]
+    neighbour = {**PROTECTED, "allow_protected": ["enp65s0f1np1"]}
+    assert host.set(check=True, **to(SECOND, "8-9"), **neighbour)["changed"]
+    with pytest.raises(SettingError, match="carries the protected NIC enp65s0f0np0"):
+        host.set(**to(NIC, "8"), **neighbour)
+
+
+def test_protected_devices_that_need_not_be_placed_are_left_out(host):
+    before = host.tree.masks()
+    devices = [{"pci": "0000:41:00", "cpus": "8", "required": False}, {"pci": VF, "cpus": "20"}]
+    result = host.set(devices=devices, **PROTECTED)
+    assert result["refused"] == ["0000:41:00"]
+    assert {entry["device"] for entry in result["interrupts"]} == {VF}
+    assert [host.tree.masks()[number] for number in range(130, 136)] == [before[number] for number in range(130, 136)]
+    [warning] = warnings_of(result)
+    assert warning.startswith("Devices that carry protected NICs or are on the same card were left out: 0000:41:00; ")
+
+
+def test_a_neighbour_without_an_interface_may_be_placed_once_a_guest_has_it(tmp_path):
+    nics = tuple(nic for nic in MODEL.nics if nic.pci != SECOND)
+    host = Host(str(write_tree(dataclasses.replace(MODEL, nics=nics), tmp_path / "host")))
+    host.bind(SECOND, "pci-stub")
+    with pytest.raises(
+        SettingError, match=r"same card as the protected NIC enp65s0f0np0; leave it out, or bind it to vfio-pci, as a start"
+    ):
+        host.set(**to(SECOND, "8"), **PROTECTED)
+    host.bind(SECOND, "virtio_vfio_pci")
+    assert host.set(**to(SECOND, "8"), **PROTECTED)["changed"]
+
+
+def test_the_card_of_a_protected_virtual_function_is_not_to_be_given_away(tmp_path):
+    nics = (Nic("eno1v0", VF, addresses=("192.0.2.11/24",)),)
+    host = Host(str(write_tree(dataclasses.replace(MODEL, nics=nics), tmp_path / "host")))
+    with pytest.raises(SettingError, match=r"0000:41:00\.0 of .* is on the same card as the protected NIC eno1v0; leave it out\.$"):
+        host.set(**to(NIC, "8"), protected=["eno1v0"])
 
 
 def test_unless_told_every_nic_by_which_the_host_talks_is_protected(host):
@@ -355,8 +423,43 @@ def test_a_refused_mask_puts_everything_back(host):
     with pytest.raises(SettingError, match=r"/proc/irq/141/smp_affinity_list \(0000:41:00.2/1\) refused CPUs 21 \(No space .*put back\.$"):
         host.set(**to(VF, "20-21"))
     assert {number: mask for number, (mask, effective) in host.tree.masks().items()} == before
+    assert not host.tree.exists(MEMORY)
     host.tree.refuse.clear()
-    host.set(**to(VF, "20-21"))
+    host.set(**to(VF, "22-23"))
+    host.tree.refuse[141] = errno.ENOSPC
+    with pytest.raises(SettingError):
+        host.set(**to(VF, "24-25"))
+    # What they had before the run that worked is still known.
+    assert host.effective(VF) == ["22", "23"]
+    assert sorted(host.remembers()["previous"]) == [f"{VF}/0", f"{VF}/1"]
+    host.tree.refuse.clear()
+    host.set(state="absent")
+    assert {number: mask for number, (mask, effective) in host.tree.masks().items()} == before
+
+
+def test_what_an_admin_sets_after_a_refused_run_is_not_overwritten(host):
+    host.tree.refuse[141] = errno.ENOSPC
+    with pytest.raises(SettingError):
+        host.set(**to(VF, "20-21"))
+    host.tree.write("proc/irq/140/smp_affinity_list", "5")
+    assert not host.set(**to(EMPTY_VF, "30"))["changed"]
+    assert host.tree.masks()[140] == ("5", "5")
+
+
+@pytest.mark.parametrize("mendable", [True, False])
+def test_a_mask_that_reads_back_otherwise_is_put_back(host, monkeypatch, mendable):
+    honest = host.tree.write
+
+    def write(path: str, text: str) -> None:
+        honest(path, "6" if path == "proc/irq/141/smp_affinity_list" and (text == "21" or not mendable) else text)
+
+    before = {number: mask for number, (mask, effective) in host.tree.masks().items()}
+    monkeypatch.setattr(host.tree, "write", write)
+    put_back = "Everything was" if mendable else f"Everything but {VF}/1 was"
+    with pytest.raises(SettingError, match=rf"took CPUs 21 and has 6 again; .* {put_back} put back\.$"):
+        host.set(**to(VF, "20-21"))
+    monkeypatch.undo()
+    assert host.tree.masks()[141][0] == ("0-63" if mendable else "6")
     host.set(state="absent")
     assert {number: mask for number, (mask, effective) in host.tree.masks().items()} == before
 
@@ -442,34 +545,60 @@ def test_offline_cpus(tmp_path):
     host.tree.add(9, "acpi", cpus="4-5")
     with pytest.raises(SettingError, match=r"PCI device 0000:41:00\.0 of devices"):
         host.set(**to(NIC, "4"))
+    with pytest.raises(SettingError, match=r"^CPUs 5 of devices\[0\] are offline; online are 0-4,6-8,10-12,14-15\.$"):
+        host.set(**to(NIC, "4-5"))
     host.set(keep_off="4-5,13")
     assert host.tree.writes == [(9, "0-3,6-8,10-12,14-15")]
-    # Of the CPUs of before one is still offline.
+    # A mask may name offline CPUs, as it did before.
     host.set()
-    assert host.tree.writes == [(9, "4")]
+    assert host.tree.writes == [(9, "4-5")]
+    assert not host.tree.exists(MEMORY)
     assert not host.set(state="absent")["changed"]
 
 
+def test_what_had_only_cpus_that_are_offline_now_is_restored_when_they_are_back(tmp_path):
+    host = Host(str(write_tree("odd-no-cpufreq", tmp_path / "host")))
+    host.tree.online = tuple(range(16))
+    host.tree.add(9, "acpi", cpus="4-5")
+    host.set(keep_off="4-7")
+    host.tree.online = (0, 1, 2, 3, *range(6, 16))
+    host.tree._put("sys/devices/system/cpu/online", "0-3,6-15")
+    for changed in (True, False):
+        stuck = host.set(state="absent")
+        assert (stuck["changed"], stuck["not_restored"]) == (changed, ["acpi"])
+        assert len(warnings_of(stuck)) == 1
+        assert host.tree.masks()[9][0] == "0-3,6-15"
+    host.tree.online = tuple(range(16))
+    host.tree._put("sys/devices/system/cpu/online", "0-15")
+    restored = host.set(state="absent")
+    assert (restored["changed"], restored["not_restored"]) == (True, [])
+    assert host.tree.masks()[9][0] == "4-5"
+    assert not host.tree.exists(MEMORY)
+
+
 def test_nothing_to_do_reads_next_to_nothing(host):
-    assert host.set() == {"changed": False, "interrupts": [], "without_interrupts": [], "missing": [], "irqbalance": None}
+    empty = {key: [] for key in ("interrupts", "not_restored", "without_interrupts", "missing", "refused")}
+    assert host.set() == {"changed": False, **empty, "irqbalance": None}
     assert not [path for path in host.tree.reads if "proc/irq" in path]
     assert host.set(state="absent")["changed"] is False
 
 
-def test_1874_interrupts_are_read_once_and_not_written(host, capsys):
+@pytest.mark.parametrize("managed_error", [errno.EPERM, errno.EIO])
+def test_1874_interrupts_are_read_once_and_not_written(tmp_path, capsys, managed_error):
+    host = Host(str(write_tree(MODEL, tmp_path / "host")), managed_error=managed_error)
     numbers = iter(range(1000, 2874))
     for device in (NVME, NIC, SECOND, EMPTY_VF):
         host.tree.take(device)
-        host.tree.give(device, [next(numbers) for _vector in range(400)])
+        host.tree.give(device, [next(numbers) for _vector in range(400)], managed=device == NVME)
     for number in numbers:
         host.tree.add(number, f"line{number}")
     options = {**to(EMPTY_VF, "40-47"), "keep_off": "32-63", "protected": ["enp65s0f1np1"], "allow_protected": ["enp65s0f0np0"]}
-    host.set(**options)
+    assert len([entry for entry in host.set(**options)["interrupts"] if entry["state"] == "kernel-managed"]) >= 200
     before = time.process_time()
     again = host.set(**options)
     spent = time.process_time() - before
     assert not again["changed"]
-    assert host.tree.writes == []
+    assert host.tree.writes + host.tree.refused == []
     assert len([path for path in host.tree.reads if path.endswith("effective_affinity_list")]) >= 1874
     assert max(host.tree.reads.values()) == 1
     with capsys.disabled():

@@ -11,13 +11,17 @@ import typing as t
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import diff_of, set_interrupts, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import irq_affinity, irq_apply
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_affinity import set_interrupts
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.irq_result import diff_of, warnings_of
 from sysfs_trees import MODELS, write_tree
 from sysfs_trees.irq_rules import IrqTree
 from sysfs_trees.irqbalance import Irqbalance
 from sysfs_trees.model import PciDevice
 
 VF = "0000:41:00.2"
+TOLD = ["settings ban irqs 24 140 141", "settings cpus 0,4-7"]
+MEMORY = "var/lib/corepin/irq-affinity.json"
 CGROUP = "sys/fs/cgroup/system.slice/irqbalance.service/cgroup.procs"
 
 
@@ -54,10 +58,11 @@ def test_it_is_told_and_untold(host):
         assert done["irqbalance"] == {
             "before": {"irqs": [24], "cpus": "0"},
             "after": {"irqs": [24, 140, 141], "cpus": "0,4-7"},
+            "told": True,
             "settings": [],
         }
         assert diff_of(done)["after"]["irqbalance"] == {"irqs": [24, 140, 141], "cpus": "0,4-7"}
-        assert balance.settings() == ["settings ban irqs 24 140 141", "settings cpus 0,4-7"]
+        assert balance.settings() == TOLD
 
         # It shows banned CPUs only with its next round, and is not told again meanwhile.
         for _round in range(2):
@@ -70,7 +75,7 @@ def test_it_is_told_and_untold(host):
         assert host.set(state="absent")["changed"]
         assert balance.settings() == ["settings ban irqs 24", "settings cpus 0"]
         assert not host.set(state="absent")["changed"]
-        assert not host.tree.exists("var/lib/corepin/irq-affinity.json")
+        assert not host.tree.exists(MEMORY)
 
 
 def test_new_numbers_replace_the_old_ones(host):
@@ -127,12 +132,89 @@ def test_a_socket_left_behind_is_no_irqbalance(host):
     assert host.set(**to("4-5"))["irqbalance"] is None
 
 
-def test_it_is_told_the_earlier_bans_where_the_kernel_refuses(host):
-    with Irqbalance(host.root, irqs=[24]) as balance:
+@pytest.mark.parametrize("check_first", [False, True])
+def test_where_the_kernel_refuses_it_is_told_the_earlier_bans_and_later_all_again(host, check_first):
+    wish = to("4-5", keep_off="4-7")
+    with Irqbalance(host.root, irqs=[24], cpus="0") as balance:
         host.tree.refuse[141] = errno.ENOSPC
         with pytest.raises(SettingError, match=re.escape("Everything was put back.")):
-            host.set(**to("4-5"))
-        assert balance.settings() == ["settings ban irqs 24 140 141", "settings ban irqs 24"]
+            host.set(**wish)
+        assert balance.settings() == [*TOLD, "settings ban irqs 24", "settings cpus 0"]
         host.tree.refuse.clear()
+        if check_first:  # a round of irqbalance later, which makes no difference
+            balance.next_round()
+            assert host.set(check=True, **wish)["changed"]
+        assert host.set(**wish)["changed"]
+        assert balance.settings() == TOLD
+        assert not host.set(**wish)["changed"]
+        assert host.set(state="absent")["changed"]
+        assert (balance.irqs, balance.asked_cpus) == ([24], "0")
+
+
+@pytest.mark.parametrize("wish", [to("4-5", keep_off="4-7"), {"state": "absent"}], ids=["told", "untold"])
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_killed_while_it_is_told_the_next_run_tells_it(host, monkeypatch, wish, taken):
+    with Irqbalance(host.root, irqs=[24], cpus="0") as balance:
+        if "state" in wish:
+            host.set(**to("4-5", keep_off="4-7"))
+        kill_after(monkeypatch, balance, taken)
+        with pytest.raises(KeyboardInterrupt):
+            host.set(**wish)
+        monkeypatch.undo()
+        host.set(**wish)
+        assert (sorted(balance.irqs), balance.asked_cpus) == (([24], "0") if "state" in wish else ([24, 140, 141], "0,4-7"))
+        assert not host.set(**wish)["changed"]
+        host.set(state="absent")
+        assert (balance.irqs, balance.asked_cpus) == ([24], "0")
+        assert not host.tree.exists(MEMORY)
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, balance: Irqbalance, taken: int) -> None:
+    """The next run is killed when irqbalance has taken so many messages that change something."""
+    honest, before = irq_apply.tell, len(balance.messages)
+
+    def tell(tree: IrqTree, name: str, message: str) -> str:
+        if sum(message != "setup" for message in balance.messages[before:]) == taken:
+            raise KeyboardInterrupt
+        return honest(tree, name, message)
+
+    monkeypatch.setattr(irq_apply, "tell", tell)
+    monkeypatch.setattr(irq_apply, "_move", _killed)
+    monkeypatch.setattr(irq_affinity, "_forget", _killed)
+
+
+def _killed(*_arguments: t.Any) -> t.NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_one_that_stops_answering_gets_no_half_of_the_messages(host, monkeypatch):
+    honest, answers = irq_apply.tell, iter([True, False, True, True])
+
+    def tell(tree: IrqTree, name: str, message: str) -> str:
+        if not next(answers):
+            raise TimeoutError("timed out")
+        return honest(tree, name, message)
+
+    with Irqbalance(host.root, irqs=[24], cpus="0") as balance:
+        monkeypatch.setattr(irq_apply, "tell", tell)
+        with pytest.raises(SettingError, match=r"did not take 'settings cpus 0,4-7' \(timed out\), .* Everything was put back\.$"):
+            host.set(**to("4-5", keep_off="4-7"))
+        assert (balance.irqs, balance.asked_cpus) == ([24], "0")
+        monkeypatch.undo()
+        assert host.tree.writes == []
+        host.set(**to("4-5", keep_off="4-7"))
+        assert (balance.irqs, balance.asked_cpus) == ([24, 140, 141], "0,4-7")
+
+
+def test_absent_says_where_it_cannot_be_told(host):
+    with Irqbalance(host.root):
         host.set(**to("4-5"))
-        assert balance.settings() == ["settings ban irqs 24 140 141"]
+    host.tree._put(CGROUP, "922")
+    for _again in range(2):
+        result = host.set(state="absent")
+        assert (result["irqbalance"]["told"], result["irqbalance"]["settings"]) == (False, [])
+        assert [text.partition(",")[0] for text in warnings_of(result)] == ["irqbalance runs here"]
+        assert "run this again" in warnings_of(result)[0]
+    with Irqbalance(host.root, irqs=[140, 141]) as balance:
+        assert warnings_of(host.set(state="absent")) == []
+        assert balance.irqs == []
