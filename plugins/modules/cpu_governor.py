@@ -17,6 +17,7 @@ description:
   - What can be set depends on the driver and is read from the host. A value that the driver does not offer is refused before
     anything is written.
   - Each frequency policy is written once and only where it differs. If the kernel refuses a value, everything is put back.
+    Only an earlier governor that it refuses is left out, and stays remembered.
   - What a policy had before is remembered on the host. It is restored with O(state=absent), and as soon as no set covers the policy
     any more. So is each single value that no set names any more.
 extends_documentation_fragment:
@@ -45,7 +46,7 @@ options:
       epp:
         description:
           - Energy performance preference, for example V(balance_performance). Only the active modes of C(intel_pstate) and
-            C(amd-pstate) have it.
+            C(amd-pstate) have it. C(intel_pstate) also takes a number from V(0) (fastest) to V(255).
           - Under the governor V(performance) it is always V(performance).
         type: str
       min_khz:
@@ -56,7 +57,7 @@ options:
         type: int
   free:
     description:
-      - What all online CPUs outside O(busy) get. Without it, they keep what they have.
+      - What all online CPUs outside O(busy) get, those without frequency scaling left out. Without it, they keep what they have.
     type: dict
     suboptions:
       governor:
@@ -65,7 +66,7 @@ options:
       epp:
         description:
           - Energy performance preference, for example V(balance_performance). Only the active modes of C(intel_pstate) and
-            C(amd-pstate) have it.
+            C(amd-pstate) have it. C(intel_pstate) also takes a number from V(0) (fastest) to V(255).
           - Under the governor V(performance) it is always V(performance).
         type: str
       min_khz:
@@ -86,6 +87,7 @@ options:
       - V(present) makes the CPUs agree with O(busy) and O(free).
       - V(absent) restores what all policies had before this module changed them, and removes the unit.
       - What they had under another driver than now is kept, because it means nothing to this one. A warning names both drivers.
+      - So is what cannot be restored because CPUs are offline, or because the kernel refuses the governor. A warning names both.
     type: str
     choices: [present, absent]
     default: present
@@ -98,7 +100,8 @@ notes:
   - CPUs of one frequency policy share its values. Where a policy has CPUs of several sets, it follows the faster wish, and a warning
     names the CPUs that get it unasked. A set without a maximum lifts that of the others, and V(performance) their preferences.
   - Services that set governors too, such as C(tuned) and C(power-profiles-daemon), are named in a warning and left alone.
-  - A host without frequency scaling, for example a virtual machine, is skipped.
+  - A host without frequency scaling, for example a virtual machine, is skipped. If it had some when O(persistent=true) wrote the
+    unit, the unit is still removed by O(state=absent) and by O(persistent=false).
   - The kernel rounds frequencies, and the preference V(default) reads back under another name. What a value reads back as is remembered
     in C(/var/lib/corepin), so that the next run finds it unchanged.
 seealso:
@@ -164,6 +167,25 @@ policies:
       description: CPUs among them that are in no set, or in one with another wish.
       type: str
       sample: ""
+unrestored:
+  description: CPUs whose earlier values were to be restored and could not be. They stay remembered.
+  returned: when the host has frequency scaling
+  type: list
+  elements: dict
+  contains:
+    cpus:
+      description:
+        - The CPUs as a cpulist. Of a policy that is offline only the first CPU is known.
+      type: str
+      sample: 0-15
+    online:
+      description: Whether they are online, so that it is the kernel that refuses the values.
+      type: bool
+      sample: true
+    earlier:
+      description: The values that could not be restored.
+      type: dict
+      sample: {governor: ondemand}
 other_drivers:
   description:
     - CPUs for which values are remembered that they had under another driver. Nothing is done with these values before that driver is back.
@@ -191,7 +213,7 @@ conflicts:
   sample: [tuned.service]
 boot:
   description: The files that set this at boot, before and after, by path.
-  returned: when the host has frequency scaling
+  returned: when the host has frequency scaling, or such files that are removed
   type: dict
   sample: {before: {}, after: {}}
 """
@@ -199,7 +221,8 @@ boot:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import CorepinError
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import diff_of, set_governors, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.governor_result import diff_of, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors
 
 SETTING = {"governor": {"type": "str"}, "epp": {"type": "str"}, "min_khz": {"type": "int"}, "max_khz": {"type": "int"}}
 

@@ -18,6 +18,13 @@ from .cpu_options import named_cpus
 from .cpufreq_policies import CpufreqPolicy, read_hardware_range
 from .files import Tree
 
+FREE = "free"
+
+# The one driver that takes preferences as numbers, in its active and its passive mode (admin-guide/pm/intel_pstate.rst;
+# intel_pstate.c, store_energy_performance_preference); amd-pstate of kernel 6.12 takes names only.
+_RAW_EPPS = range(256)
+_RAW_EPP_DRIVERS = ("intel_pstate", "intel_cpufreq")
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -40,6 +47,12 @@ class Change:
     outside: int = 0
     asked: Setting = field(default_factory=Setting)
 
+    @property
+    def unlisted(self) -> t.Optional[str]:
+        """A governor of before that the policy does not list now. It may be one whose module is not loaded."""
+        governor = self.wanted.governor
+        return None if governor == self.asked.governor or governor in self.policy.governors else governor
+
 
 def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[Wish]:
     """The wishes of the sets in `busy` (each with `cpus`, a cpulist) and of `free`, which is for all other online CPUs.
@@ -56,7 +69,7 @@ def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mappin
         taken |= cpus
         wishes.append(Wish(name, cpus, _setting(name, entry)))
     if free is not None and online & ~taken:
-        wishes.append(Wish("free", online & ~taken, _setting("free", free)))
+        wishes.append(Wish(FREE, online & ~taken, _setting(FREE, free)))
     return wishes
 
 
@@ -70,7 +83,7 @@ def _setting(name: str, entry: t.Mapping[str, t.Any]) -> Setting:
 def changes_for(policies: t.Sequence[CpufreqPolicy], wishes: t.Sequence[Wish]) -> t.List[Change]:
     """One change per policy that a wish touches, in the order of `policies`, whether it differs already or not.
 
-    Raises SettingError for CPUs without a policy.
+    Raises SettingError for CPUs without a policy, unless they are only among the free ones.
     """
     changes = []
     for policy in policies:
@@ -79,34 +92,34 @@ def changes_for(policies: t.Sequence[CpufreqPolicy], wishes: t.Sequence[Wish]) -
             wanted = fastest([wish.setting for wish in touching])
             agreed = [wish.cpus for wish in touching if wish.setting == wanted]
             changes.append(Change(policy, wanted, policy.cpus & ~union(agreed), asked=wanted))
-    without = union(wish.cpus for wish in wishes) & ~union(policy.cpus for policy in policies)
+    without = union(wish.cpus for wish in wishes if wish.name != FREE) & ~union(policy.cpus for policy in policies)
     if without:
         raise SettingError(f"CPUs {format_cpulist(without)} have no frequency scaling on this host; leave them out of the sets.")
     return changes
 
 
 def with_earlier(change: Change, earlier: Setting) -> Change:
-    """`change` with what its policy had before, `earlier`, for the values that no wish names.
-
-    The preference under performance comes from that governor and is nobody's choice; a minimum above the maximum cannot be.
-    """
+    """`change` with what its policy had before, `earlier`, for the values that no wish names; a minimum above the maximum cannot be."""
     asked = change.asked
-    if earlier.governor == PERFORMANCE:
-        earlier = replace(earlier, epp=None)
     if asked.max_khz is not None and earlier.min_khz is not None and earlier.min_khz > asked.max_khz:
         earlier = replace(earlier, min_khz=None)
     earlier = only_offered(change.policy, replace(earlier, governor=asked.governor or earlier.governor))
     return replace(change, wanted=replace(earlier, **{name: value for name, value in asdict(asked).items() if value is not None}))
 
 
+def without_earlier_governor(change: Change) -> Change:
+    """What remains of `change` where the kernel refuses its earlier governor."""
+    return with_earlier(change, replace(change.wanted, governor=None))
+
+
 def check(tree: Tree, change: Change) -> None:
     """Raises SettingError where the driver does not offer what is wanted."""
     policy, wanted = change.policy, change.wanted
     where = f"CPUs {format_cpulist(policy.cpus)} ({policy.driver})"
-    if wanted.governor is not None and wanted.governor not in policy.governors:
-        raise SettingError(f"{where} do not offer the governor {wanted.governor!r}; they offer {_listed(policy.governors)}.")
-    if wanted.epp is not None:
-        _check_epp(policy, wanted.epp, wanted.governor or policy.setting.governor, where)
+    if change.asked.governor is not None and change.asked.governor not in policy.governors:
+        raise SettingError(f"{where} do not offer the governor {change.asked.governor!r}; they offer {_listed(policy.governors)}.")
+    if change.asked.epp is not None:
+        _check_epp(policy, change.asked.epp, wanted.governor or policy.setting.governor, where)
     if wanted.min_khz is not None or wanted.max_khz is not None:
         _check_range(tree, change, where)
 
@@ -117,12 +130,21 @@ def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where
             f"{where} have no energy preference, which only active modes of intel_pstate and amd-pstate have; leave epp out."
         )
     offered = _offered_epps(policy, governor)
-    if epp not in offered and not epp.isdigit():
+    if is_raw(epp) and policy.driver not in _RAW_EPP_DRIVERS:
+        raise SettingError(f"{where} take names as energy preference, not {epp!r}; they offer {_listed(offered)}.")
+    if is_raw(epp) and int(epp) not in _RAW_EPPS:
+        raise SettingError(f"{where} take energy preferences from 0 to {_RAW_EPPS[-1]}, not {epp!r}; choose a number in between.")
+    if epp not in offered and not is_raw(epp):
         raise SettingError(f"{where} do not offer the energy preference {epp!r}; they offer {_listed(offered)}.")
     if governor == PERFORMANCE and epp != PERFORMANCE:
         raise SettingError(
             f"{where} keep the preference performance under the governor performance; leave epp {epp!r} out, or set another governor."
         )
+
+
+def is_raw(epp: t.Optional[str]) -> bool:
+    """Whether a preference is a number. It may read back as a name."""
+    return epp is not None and epp.isascii() and epp.isdigit()
 
 
 def _offered_epps(policy: CpufreqPolicy, governor: t.Optional[str]) -> t.Tuple[str, ...]:
@@ -153,9 +175,12 @@ def _listed(names: t.Sequence[str]) -> str:
 
 
 def only_offered(policy: CpufreqPolicy, kept: Setting) -> Setting:
-    """What of earlier values can be put back under the driver of today; a preference goes with its governor."""
-    governor = kept.governor if kept.governor in policy.governors else None
-    held = (governor or policy.setting.governor) == PERFORMANCE
-    offered = _offered_epps(policy, governor or policy.setting.governor)
-    epp = kept.epp if policy.epps is not None and (kept.epp in offered or (kept.epp or "").isdigit()) else None
-    return replace(kept, governor=governor, epp=None if held and epp != PERFORMANCE else epp)
+    """What of earlier values is worth a try under the driver of today; a preference goes with its governor.
+
+    Any governor is, since the kernel loads the module of one that is not there yet when it is written (cpufreq.c,
+    cpufreq_parse_governor). A driver that showed a number as preference takes that number.
+    """
+    governor = kept.governor or policy.setting.governor
+    offered = policy.epps is not None and (kept.epp in _offered_epps(policy, governor) or is_raw(kept.epp))
+    held = governor == PERFORMANCE and kept.epp != PERFORMANCE
+    return replace(kept, epp=kept.epp if offered and not held else None)

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Setting cpufreq policies: one write per value that differs, the earlier values remembered, all put back where one is refused.
 
-The kernel does not always read back what was written: `default` as a preference reads back as the name of the firmware's
-value, and frequencies are rounded to what the hardware has (admin-guide/pm/amd-pstate.rst, cpufreq.rst). What a value read
-back as is remembered, so that it is known again.
-
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
 
@@ -14,98 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import typing as t
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
-from .._engine.cpuset import format_cpulist
+from .._engine.cpuset import format_cpulist, union
 from .._engine.errors import SettingError
 from .._engine.frequency import PERFORMANCE, Setting
 from .cpufreq_policies import FILES, CpufreqPolicy, read_setting
 from .files import Tree
-from .governor import Change, only_offered
-from .kept import recall, remember
-
-NAME = "cpu-governor"
-SCHEMA = 1
-
-
-Values = t.Dict[str, t.Dict[str, t.Dict[str, t.Any]]]
-
-
-@dataclass
-class Memory:
-    """Values by driver and policy number, because a value means something else, or nothing, under another driver.
-
-    `previous`: what each policy had of the values that were set, value -> what it was. `reads_back`: value -> {asked: got}.
-    `on_disk` is what the file says.
-    """
-
-    previous: Values = field(default_factory=dict)
-    reads_back: Values = field(default_factory=dict)
-    on_disk: t.Dict[str, t.Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, tree: Tree) -> Memory:
-        text = recall(tree, NAME)
-        return cls(copy.deepcopy(text.get("previous", {})), copy.deepcopy(text.get("reads_back", {})), text)
-
-    def write(self, tree: Tree) -> None:
-        """Replace the file where it says something else."""
-        known = copy.deepcopy({"schema": SCHEMA, "previous": self.previous, "reads_back": self.reads_back})
-        wanted = known if self.previous or self.reads_back else {}
-        remember(tree, NAME, wanted, self.on_disk)
-        self.on_disk = wanted
-
-    def earlier(self, policy: CpufreqPolicy) -> Setting:
-        """What the policy had, under the driver of now, of the values that were set; the empty setting where none were."""
-        return Setting(**_of(self.previous, policy))
-
-    def knows(self, policy: CpufreqPolicy) -> bool:
-        """Whether there are earlier values under the driver of now."""
-        return bool(_of(self.previous, policy))
-
-    def other_drivers(self, policy: CpufreqPolicy) -> t.List[str]:
-        """The drivers, but that of now, for which there are earlier values of the policy."""
-        return [driver for driver, values in sorted(self.previous.items()) if driver != policy.driver and str(policy.number) in values]
-
-    def same(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> bool:
-        """Whether `got` is what `asked` reads back as."""
-        known = _of(self.reads_back, policy).get(attribute, {})
-        return bool(got == asked or (str(asked) in known and known[str(asked)] == got))
-
-    def learn(self, policy: CpufreqPolicy, attribute: str, asked: t.Any, got: t.Any) -> None:
-        if got != asked:
-            _to_fill(self.reads_back, policy).setdefault(attribute, {})[str(asked)] = got
-
-    def keep_previous(self, change: Change) -> None:
-        """Remember the values that `change` may alter, unless they were remembered before."""
-        for attribute in _altered(change):
-            _to_fill(self.previous, change.policy).setdefault(attribute, getattr(change.policy.setting, attribute))
-
-    def forget(self, policy: CpufreqPolicy) -> None:
-        """Drop what is known of the policy under the driver of now."""
-        for values in (self.previous, self.reads_back):
-            of_driver = values.get(policy.driver or "", {})
-            of_driver.pop(str(policy.number), None)
-            if not of_driver:
-                values.pop(policy.driver or "", None)
-
-
-def _of(values: Values, policy: CpufreqPolicy) -> t.Dict[str, t.Any]:
-    return values.get(policy.driver or "", {}).get(str(policy.number), {})
-
-
-def _to_fill(values: Values, policy: CpufreqPolicy) -> t.Dict[str, t.Any]:
-    return values.setdefault(policy.driver or "", {}).setdefault(str(policy.number), {})
-
-
-def _altered(change: Change) -> t.List[str]:
-    """A governor resets the preference, and a maximum may pull the minimum down."""
-    wanted = change.wanted
-    names = [name for name in ("governor", "epp") if wanted.governor is not None or getattr(wanted, name) is not None]
-    if wanted.min_khz is not None or wanted.max_khz is not None:
-        names += ["min_khz", "max_khz"]
-    return [name for name in names if getattr(change.policy.setting, name) is not None]
+from .governor import Change, is_raw, only_offered, without_earlier_governor
+from .governor_memory import Memory
 
 
 def restoring(policies: t.Sequence[CpufreqPolicy], memory: Memory, but: t.Collection[int] = ()) -> t.List[Change]:
@@ -134,29 +49,82 @@ def outcome_of(change: Change) -> Setting:
     return after
 
 
-def carry_out(tree: Tree, changes: t.Sequence[Change], restored: t.Sequence[Change], memory: Memory) -> None:
+def left_over(change: Change, memory: Memory) -> t.Dict[str, t.Any]:
+    """The earlier values, by name, that the policy does not have after `change`, which restores it."""
+    after = asdict(outcome_of(change))
+    earlier = asdict(memory.earlier(change.policy)).items()
+    return {name: value for name, value in earlier if value is not None and not memory.same(change.policy, name, value, after[name])}
+
+
+def not_loadable(tree: Tree, changes: t.Iterable[Change]) -> t.Set[int]:
+    """The numbers of the policies whose earlier governor the kernel will refuse, as far as the files of its modules tell."""
+    release = tree.word("proc/sys/kernel/osrelease")
+    modules = tree.text(f"lib/modules/{release}/modules.dep")
+    return {change.policy.number for change in changes if change.unlisted and modules and f"/cpufreq_{change.unlisted}.ko" not in modules}
+
+
+def carry_out(tree: Tree, changes: t.Sequence[Change], restored: t.Sequence[Change], memory: Memory) -> t.Set[int]:
     """Write what differs and keep `memory` up to date, `restored` being changes back to what was before.
 
-    The memory is on the disk before the first write, so that a process that is killed leaves a host that the next run
-    puts right. Where the kernel refuses a value, everything of this call is put back. Raises SettingError.
+    Returns the numbers of the policies whose earlier governor the kernel refuses; the rest of their changes is made, and the
+    governor stays in memory. The memory is on the disk before the first write, so that a process that is killed leaves a
+    host that the next run puts right. Where the kernel refuses another value, everything of this call is put back, in
+    memory too. Raises SettingError.
     """
+    known = copy.deepcopy(memory)
     pending = [change for change in changes if differing(change, memory)]
     for change in pending:
         memory.keep_previous(change)
     if pending:
         memory.write(tree)
     begun: t.List[CpufreqPolicy] = []
+    refused: t.Set[int] = set()
     try:
         for change in [*pending, *(change for change in restored if differing(change, memory))]:
             begun.append(change.policy)
-            _set_policy(tree, change, memory)
+            if _refuses_earlier_governor(tree, change):
+                refused.add(change.policy.number)
+            _set_policy(tree, without_refused(change, refused), memory)
     except SettingError as e:
-        for policy in reversed(begun):
-            _put_back(tree, policy)
-        raise SettingError(f"{e} Everything was put back.") from None
+        raise SettingError(f"{e} {_undo(tree, begun, memory, known)}") from None
     for change in restored:
-        memory.forget(change.policy)
+        memory.forget(change.policy, but=left_over(without_refused(change, refused), memory))
     memory.write(tree)
+    return refused
+
+
+def without_refused(change: Change, refused: t.Collection[int]) -> Change:
+    """`change` without its earlier governor if the number of its policy is in `refused`."""
+    return without_earlier_governor(change) if change.policy.number in refused else change
+
+
+def _refuses_earlier_governor(tree: Tree, change: Change) -> bool:
+    """Whether an earlier governor that is not listed cannot be loaded either, which is EINVAL (cpufreq.c, store_scaling_governor)."""
+    if change.unlisted is None:
+        return False
+    try:
+        tree.write(f"{change.policy.folder}/{FILES['governor']}", change.unlisted)
+    except OSError as e:
+        return e.errno == errno.EINVAL
+    return False
+
+
+def _undo(tree: Tree, begun: t.Sequence[CpufreqPolicy], memory: Memory, known: Memory) -> str:
+    """Put back what was begun, and the memory to what was `known` before; say how that went.
+
+    What a policy had before stays in memory where the policy does not take it now.
+    """
+    for policy in reversed(begun):
+        _put_back(tree, policy)
+    stuck = [policy for policy in begun if read_setting(tree, policy.folder) != policy.setting]
+    memory.go_back(known, but=stuck)
+    cpus = format_cpulist(union(policy.cpus for policy in stuck))
+    done = f"All but CPUs {cpus} was put back; restore those with state: absent." if stuck else "Everything was put back."
+    try:
+        memory.write(tree)
+    except SettingError as e:
+        return f"{done} {e}"
+    return done
 
 
 def _set_policy(tree: Tree, change: Change, memory: Memory) -> None:
@@ -180,7 +148,7 @@ def _set_value(tree: Tree, change: Change, name: str, memory: Memory) -> None:
     except OSError as e:
         raise SettingError(f"{tree.full(path)} refused {asked!r} ({e.strerror}); choose another {name}, or run as root.") from None
     got = getattr(read_setting(tree, policy.folder), name)
-    if name in ("min_khz", "max_khz") or (name == "epp" and (asked == "default" or asked.isdigit())):
+    if name in ("min_khz", "max_khz") or (name == "epp" and (asked == "default" or is_raw(asked))):
         memory.learn(policy, name, asked, got)
 
 

@@ -16,16 +16,21 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import
 
 EPPS = ("default", "performance", "balance_performance", "balance_power", "power")
 FIRMWARE_EPP = "balance_performance"  # what `default` stands for here
+INTEL_NAMES = {"0": "performance", "128": "balance_performance", "192": "balance_power", "255": "power"}
 STEP_KHZ = 1000  # the drivers' frequencies are whole steps
 
 
 class RuledTree(Tree):
-    """Every accepted write is listed in `writes` as (file, text); `refuse` maps files to an errno."""
+    """Every accepted write is listed in `writes` as (file, text); `refuse` maps files to an errno.
+
+    `modules` are governors that the kernel loads when they are written.
+    """
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.writes: t.List[t.Tuple[str, str]] = []
         self.refuse: t.Dict[str, int] = {}
+        self.modules: t.Set[str] = set()
 
     def write(self, path: str, text: str) -> None:
         if path in self.refuse:
@@ -47,7 +52,7 @@ class RuledTree(Tree):
         super().write(f"{folder}/{name}", f"{value}\n")
 
     def _governor(self, folder: str, text: str) -> None:
-        if text not in (self.words(f"{folder}/scaling_available_governors") or ()):
+        if text not in {*self.modules, *(self.words(f"{folder}/scaling_available_governors") or ())}:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._put(folder, "scaling_governor", text)
         if text == "performance" and self.exists(f"{folder}/energy_performance_preference"):
@@ -61,11 +66,12 @@ class RuledTree(Tree):
             self._put(folder, "energy_performance_available_preferences", "performance" if held else " ".join(EPPS))
 
     def _epp(self, folder: str, text: str) -> None:
-        if text not in (self.words(f"{folder}/energy_performance_available_preferences") or ()):
+        numbers = map(str, range(256) if self.word(f"{folder}/scaling_driver") == "intel_pstate" else ())
+        if text not in {*numbers, *(self.words(f"{folder}/energy_performance_available_preferences") or ())}:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if self.word(f"{folder}/scaling_governor") == "performance" and text != "performance":
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        self._put(folder, "energy_performance_preference", FIRMWARE_EPP if text == "default" else text)
+        self._put(folder, "energy_performance_preference", FIRMWARE_EPP if text == "default" else INTEL_NAMES.get(text, text))
 
     def _whole_steps(self, folder: str, khz: int) -> int:
         """The hardware's own limits are taken as they are."""

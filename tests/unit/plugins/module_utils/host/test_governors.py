@@ -9,12 +9,14 @@ import dataclasses
 import errno
 import os
 import shlex
+import shutil
 import subprocess
 import typing as t
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors, warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.governor_result import warnings_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors
 from sysfs_trees import MODELS, CpufreqPolicy, write_tree
 from sysfs_trees.cpufreq_rules import EPPS, RuledTree
 
@@ -35,6 +37,12 @@ class Host:
         names = ("scaling_governor", "energy_performance_preference", "scaling_min_freq", "scaling_max_freq")
         return tuple(self.tree.word(f"{CPU}/policy{number}/{name}") for name in names)
 
+    def put(self, path: str, text: str) -> None:
+        full = self.tree.full(path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+
     def switch(self, driver: str, **files: str) -> None:
         """Have all policies begin anew under `driver` with what `files` say; the other files of a driver are gone."""
         for number in self.tree.numbered(CPU, "policy") or []:
@@ -43,8 +51,7 @@ class Host:
                 if os.path.exists(f"{folder}/{name}"):
                     os.remove(f"{folder}/{name}")
             for name, text in {"scaling_driver": driver, **files}.items():
-                with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
+                self.put(f"{CPU}/policy{number}/{name}", text)
 
     def kept(self) -> bool:
         return self.tree.exists("var/lib/corepin/cpu-governor.json")
@@ -157,6 +164,29 @@ def test_default_is_known_again_by_what_it_reads_back_as(host):
     assert machine.tree.writes == []
 
 
+def test_numbers_as_preferences_of_intel_pstate(host):
+    machine = host("xeon-6338-2s")
+    before = machine.values(0)
+    for number, name in (("100", "100"), ("128", "balance_performance"), ("255", "power")):
+        assert machine.set(**busy("0", epp=number))["changed"]
+        assert machine.values(0)[1] == name
+        assert not machine.set(**busy("0", epp=number))["changed"]
+    machine.set(state="absent")
+    with pytest.raises(SettingError, match=r"^CPUs 0 \(intel_pstate\) take energy preferences from 0 to 255, not '256'; choose"):
+        machine.set(**busy("0", epp="256"))
+    assert machine.values(0) == before
+    assert not machine.kept()
+
+
+def test_a_number_that_was_there_before_is_restored(host):
+    machine = host("xeon-6338-2s")
+    machine.tree.write(f"{CPU}/policy0/energy_performance_preference", "100")
+    machine.set(**busy("0", governor="performance"))
+    machine.set(state="absent")
+    assert machine.values(0)[:2] == ("powersave", "100")
+    assert not machine.kept()
+
+
 def test_rounded_frequencies_converge(host):
     machine = host("epyc-9354-nps4")
     assert machine.set(**busy("0", min_khz=1000500, max_khz=2000999))["changed"]
@@ -254,10 +284,44 @@ def test_a_refused_write_puts_everything_back(host):
     with pytest.raises(SettingError, match=r"policy3/scaling_governor refused 'performance' .*put back"):
         machine.set(**busy("0-3", governor="performance"))
     assert [machine.values(number) for number in range(4)] == before
+    assert not machine.kept()
     machine.tree.refuse.clear()
     machine.set(**busy("0-3", governor="performance"))
     machine.set(state="absent")
     assert [machine.values(number) for number in range(4)] == before
+
+
+def test_a_failed_run_leaves_no_earlier_values_behind(host):
+    machine = host("epyc-9354-nps4")
+    before = machine.values(0)
+    machine.set(**busy("0", governor="performance"))
+    machine.tree.refuse[f"{CPU}/policy3/scaling_governor"] = errno.EIO
+    with pytest.raises(SettingError):
+        machine.set(**busy("0-3", governor="performance"))
+    machine.tree.refuse.clear()
+    machine.tree.write(f"{CPU}/policy1/scaling_governor", "performance")
+    machine.set(state="absent")
+    assert machine.values(1)[0] == "performance"
+    assert machine.values(0) == before
+
+
+def test_what_cannot_be_put_back_is_restored_later(host, monkeypatch):
+    machine = host("epyc-9354-nps4")
+    before = machine.values(0)
+    honest = machine.tree.write
+
+    def write(path: str, text: str) -> None:
+        if machine.tree.writes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        honest(path, text)
+
+    monkeypatch.setattr(machine.tree, "write", write)
+    with pytest.raises(SettingError, match=r"All but CPUs 0 was put back; restore those with state: absent\.$"):
+        machine.set(**busy("0-1", governor="performance"))
+    monkeypatch.undo()
+    machine.set(state="absent")
+    assert machine.values(0) == before
+    assert not machine.kept()
 
 
 @pytest.mark.parametrize("killed_at", range(6))
@@ -329,16 +393,75 @@ def test_each_driver_has_earlier_values_of_its_own(host):
     assert not machine.kept()
 
 
-def test_a_governor_that_has_gone_is_not_restored(host):
+@pytest.fixture
+def rebooted(host):
+    """A host whose policies 0-1 were set, had ondemand before, and do not list it after a reboot."""
     machine = host("epyc-9354-nps4")
     machine.switch(
         "acpi-cpufreq", **{**PASSIVE, "scaling_available_governors": "performance schedutil ondemand", "scaling_governor": "ondemand"}
     )
-    machine.set(**busy("0", governor="performance"))
+    machine.set(**busy("0-1", governor="performance", max_khz=2000000))
     machine.switch("acpi-cpufreq", **PASSIVE)
+    machine.put("proc/sys/kernel/osrelease", "6.12")
+    return machine
+
+
+@pytest.mark.parametrize("options", [{"state": "absent"}, {"free": {"min_khz": 1000000}}])
+def test_an_earlier_governor_is_loaded(rebooted, options):
+    rebooted.tree.modules.add("ondemand")
+    rebooted.put("lib/modules/6.12/modules.dep", "kernel/drivers/cpufreq/cpufreq_ondemand.ko.xz:")
+    expected = rebooted.set(check=True, **options)
+    assert rebooted.set(**options) == expected
+    assert expected["policies"][0]["after"]["governor"] == rebooted.values(0)[0] == "ondemand"
+    assert warnings_of(expected) == []
+    assert rebooted.kept() == (options != {"state": "absent"})
+
+
+@pytest.mark.parametrize("options", [{"state": "absent"}, {"free": {"min_khz": 1000000}}])
+def test_an_earlier_governor_that_has_gone_is_kept_and_named(rebooted, options):
+    rebooted.put("lib/modules/6.12/modules.dep", "kernel/drivers/cpufreq/cpufreq_powersave.ko.xz:")
+    expected = rebooted.set(check=True, **options)
+    assert rebooted.set(**options) == expected
+    assert expected["unrestored"] == [{"cpus": "0-1", "online": True, "earlier": {"governor": "ondemand"}}]
+    (warning,) = warnings_of(expected)
+    assert warning.startswith("CPUs 0-1 (governor ondemand) cannot have back now what they had before this module set them; it is kept")
+    assert rebooted.values(0)[0] == "schedutil"
+    assert rebooted.values(0)[3] == rebooted.values(2)[3]
+    assert not rebooted.set(**options)["changed"]
+    rebooted.tree.modules.add("ondemand")
+    rebooted.set(state="absent")
+    assert rebooted.values(0)[0] == "ondemand"
+    assert not rebooted.kept()
+
+
+def test_values_of_offline_cpus_are_kept_and_named(host):
+    machine = host("epyc-9354-nps4")
+    online = machine.tree.text("sys/devices/system/cpu/online")
+    before = machine.values(1)
+    machine.set(**busy("0-1", governor="performance"))
+    machine.put("sys/devices/system/cpu/online", "0,2-63")
+    expected = machine.set(check=True, state="absent")
+    assert machine.set(state="absent") == expected
+    (warning,) = warnings_of(expected)
+    assert warning.startswith("CPUs 1 are offline or have no frequency policy of their own now; what they had before this module set them ")
+    machine.put("sys/devices/system/cpu/online", online)
     machine.set(state="absent")
-    assert machine.values(0)[0] == "schedutil"
+    assert machine.values(1) == before
     assert not machine.kept()
+
+
+@pytest.mark.parametrize("options", [{"state": "absent"}, busy("0", governor="performance")])
+def test_files_for_the_boot_of_a_host_whose_frequency_scaling_has_gone(host, options):
+    machine = host("epyc-9354-nps4")
+    machine.set(**busy("0", governor="performance"), persistent=True)
+    shutil.rmtree(machine.tree.full(CPU))
+    assert machine.set(**busy("0", governor="performance"), persistent=True)["skipped"]
+    expected = machine.set(check=True, **options)
+    assert machine.tree.exists("etc/systemd/system/corepin-cpu-governor.service")
+    assert machine.set(**options) == expected
+    assert expected["changed"]
+    assert not machine.tree.exists("etc/systemd/system/corepin-cpu-governor.service")
+    assert machine.set(**options)["skipped"]
 
 
 def test_a_host_without_frequency_scaling_is_skipped(host):
@@ -354,6 +477,7 @@ BAD = {
         "CPUs 0 (amd-pstate-epp) do not offer the governor 'turbo'; they offer performance, powersave.",
     ),
     "preference": (busy("0", epp="fast"), "CPUs 0 (amd-pstate-epp) do not offer the energy preference 'fast'; they offer "),
+    "number": (busy("0", epp="128"), "CPUs 0 (amd-pstate-epp) take names as energy preference, not '128'; they offer default, "),
     "held": (busy("0", governor="performance", epp="power"), "CPUs 0 (amd-pstate-epp) keep the preference performance under "),
     "empty": (busy("", governor="performance"), "cpus of busy[0] is empty; name CPUs such as 0-7,32-39, or leave the set out."),
     "beyond": (busy("62-65", governor="performance"), "CPUs 64-65 of busy[0] do not exist here; this host has 0-63."),
@@ -386,6 +510,15 @@ def test_offline_cpus_and_passive_drivers(tmp_path):
         machine.set(**busy("4-5", governor="performance"))
     with pytest.raises(SettingError, match=r"CPUs 0 \(acpi-cpufreq\) have no energy preference"):
         machine.set(**busy("0", epp="power"))
+
+
+def test_cpus_without_a_policy(tmp_path):
+    model = dataclasses.replace(MODELS["ryzen-5950x"], cpufreq=tuple(CpufreqPolicy((cpu,)) for cpu in range(8)))
+    machine = Host(str(write_tree(model, tmp_path / "host")))
+    with pytest.raises(SettingError, match=r"^CPUs 8 have no frequency scaling on this host; leave them out of the sets\."):
+        machine.set(**busy("7-8", governor="performance"))
+    result = machine.set(**busy("0-3", governor="performance"), free={"governor": "schedutil"})
+    assert [entry["cpus"] for entry in result["policies"]] == ["0-3", "4-7"]
 
 
 def test_other_services_are_named(host):
