@@ -12,6 +12,7 @@ from .host import LabHost
 MODULE = "corepin.proxmox.cpu_governor"
 POLICIES = "/sys/devices/system/cpu/cpufreq"
 UNIT = "corepin-cpu-governor.service"
+MEMORY = "/var/lib/corepin/cpu-governor.json"
 NAMES = ("scaling_governor", "energy_performance_preference", "scaling_min_freq", "scaling_max_freq")
 Values = t.Dict[int, t.Tuple[str, ...]]
 
@@ -58,3 +59,4 @@ def survive_a_reboot(lab_host: LabHost, options: t.Dict[str, t.Any]) -> None:
     assert changed(lab_host, state="absent")
     assert values(lab_host) == before
     assert lab_host.run(f"systemctl cat {UNIT}", check=False).returncode != 0
+    assert lab_host.run(f"test -e {MEMORY}", check=False).returncode == 1

@@ -12,11 +12,10 @@ import pytest
 
 from .conftest import Booting
 from .facts import assert_described, gather
-from .governors import MODULE, POLICIES, UNIT, busy, changed, make_sure, survive_a_reboot, values
+from .governors import MEMORY, MODULE, POLICIES, UNIT, busy, changed, make_sure, survive_a_reboot, values
 from .host import LabHost
 
 STATUS = "/sys/devices/system/cpu/amd_pstate/status"
-MEMORY = "/var/lib/corepin/cpu-governor.json"
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +41,14 @@ def switched(amd: LabHost, mode: str) -> t.Iterator[None]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["passive", "guided"])
-def test_facts_of_other_modes_at_boot(boot_host: Booting, mode: str) -> None:
-    """These come first, because two machines of one name do not run side by side."""
+def test_other_modes_at_boot(boot_host: Booting, mode: str) -> None:
+    """Facts, and governors that survive a reboot. These come first, because two machines of one name do not run side by side."""
     with boot_host("amd16", cpufreq=f"amd_pstate={mode}") as host:
         (settings,) = gather(host)["cpufreq"]
         assert settings["driver"] == "amd-pstate"
         assert settings["epp"] is None
+        assert host.read(STATUS) == mode
+        survive_a_reboot(host, {**busy("8-15", governor="performance"), "free": {"governor": "schedutil"}})
         assert host.read(STATUS) == mode
 
 
