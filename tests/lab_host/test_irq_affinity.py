@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import typing as t
 
 import pytest
@@ -15,6 +17,16 @@ from host_lab.programs import VECTORS
 from .host import LabHost
 
 MODULE = "corepin.proxmox.irq_affinity"
+IRQBALANCE_ROUND_S = 3
+# What irqbalance(1) calls `setup`: its round in seconds, the interrupts and the CPUs that it leaves alone.
+ASK_IRQBALANCE = """
+import glob, os, socket, struct
+client = socket.socket(socket.AF_UNIX)
+client.settimeout(60)
+client.connect(glob.glob("/run/irqbalance/*.sock")[0])
+client.sendmsg([b"setup"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", os.getpid(), 0, 0))])
+print(b"".join(iter(lambda: client.recv(4096), b"")).decode())
+"""
 Masks = t.Dict[int, t.Tuple[str, str]]
 
 
@@ -87,11 +99,25 @@ def test_vectors_come_are_placed_go_and_come_back_under_other_numbers(lab_host: 
     assert masks(lab_host) == before
 
 
+@contextlib.contextmanager
+def moved(lab_host: LabHost, irq: int, cpu: int) -> t.Iterator[None]:
+    """Somebody has sent the interrupt to a CPU."""
+    allowed, effective = masks(lab_host)[irq]
+    file = f"/proc/irq/{irq}/smp_affinity_list"
+    lab_host.run(f"echo {cpu} >{file}")
+    try:
+        yield
+    finally:
+        lab_host.run(f"echo {effective} >{file}; echo {allowed} >{file}")
+
+
 def test_dedicated_cpus_are_left_to_their_guest(lab_host: LabHost) -> None:
-    before = masks(lab_host)
     management = msi(lab_host, MANAGEMENT_NIC.address)
     [first] = lab_host.sriov.create(1)
-    with lab_host.sriov.vectors(first, 2) as held:
+    receiving = management[1]  # the first one is for changes of its configuration
+    with moved(lab_host, receiving, 9), lab_host.sriov.vectors(first, 2) as held:
+        before = {irq: mask for irq, mask in masks(lab_host).items() if irq not in held.values()}
+        assert before[receiving] == ("9", "9")
         options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15"}
         done = changed(lab_host, **options)
         assert done["changed"]
@@ -101,14 +127,15 @@ def test_dedicated_cpus_are_left_to_their_guest(lab_host: LabHost) -> None:
             if effective and int(effective) >= 8 and irq not in held.values():
                 assert stayed[irq] == ("protected" if irq in management else "kernel-managed")
         assert {now[irq][1] for irq in held.values()} == {"12", "13"}
+        assert stayed[receiving] == "protected"
         # The queues of the disk that are at home there; the first vector is no queue.
         assert set(stayed) & set(msi(lab_host, NVME.address)[1:])
         assert [now[irq] for irq in management] == [before[irq] for irq in management]
         assert not changed(lab_host, **options)["changed"]
         assert changed(lab_host, state="absent")["changed"]
-    after = masks(lab_host)
-    assert {irq: after[irq][0] for irq in before} == {irq: mask[0] for irq, mask in before.items()}
-    assert [after[irq] for irq in management] == [before[irq] for irq in management]
+        after = masks(lab_host)
+        assert {irq: after[irq][0] for irq in before} == {irq: mask[0] for irq, mask in before.items()}
+        assert [after[irq] for irq in management] == [before[irq] for irq in management]
 
 
 def test_the_management_nic_is_refused(lab_host: LabHost) -> None:
@@ -123,24 +150,43 @@ def test_the_management_nic_is_refused(lab_host: LabHost) -> None:
     assert masks(lab_host) == before
 
 
+@contextlib.contextmanager
+def irqbalance(lab_host: LabHost) -> t.Iterator[None]:
+    """It runs, with rounds that are shorter than its own 10 s."""
+    drop_in = "/run/systemd/system/irqbalance.service.d"
+    lab_host.write(f"{drop_in}/rounds.conf", f"[Service]\nEnvironment=IRQBALANCE_ARGS=--interval={IRQBALANCE_ROUND_S}\n")
+    try:
+        lab_host.run("systemctl unmask irqbalance && systemctl daemon-reload && systemctl start irqbalance")
+        lab_host.run("until ls /run/irqbalance/*.sock; do sleep 0.5; done", timeout=60)
+        yield
+    finally:
+        lab_host.run(f"systemctl stop irqbalance; rm -r {drop_in}; systemctl mask irqbalance; systemctl daemon-reload")
+
+
+def left_alone(lab_host: LabHost) -> t.Tuple[t.Set[int], int]:
+    """What irqbalance itself says that it leaves alone: interrupts, and CPUs as a mask."""
+    words = lab_host.run("python3 -", text=ASK_IRQBALANCE).stdout.split()
+    assert words[:2] == ["SLEEP", str(IRQBALANCE_ROUND_S)]
+    banned = {int(number) for word, number in zip(words, words[1:]) if word == "IRQ"}
+    return banned, int(words[words.index("BANNED") + 1].replace(",", ""), 16)
+
+
 def test_a_running_irqbalance_leaves_them_where_they_are(lab_host: LabHost) -> None:
     [first] = lab_host.sriov.create(1)
-    lab_host.run("systemctl unmask irqbalance && systemctl start irqbalance")
-    try:
-        lab_host.run("until ls /run/irqbalance/*.sock; do sleep 0.5; done", timeout=60)
-        with lab_host.sriov.vectors(first, 2) as held:
-            options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15", "protected": []}
-            told = changed(lab_host, **options)["irqbalance"]
-            assert (told["before"], told["settings"]) == ({"irqs": [], "cpus": ""}, [])
-            assert told["after"] == {"irqs": sorted(held.values()), "cpus": "8-15"}
-            # Two of its rounds: the first one looks at the machine anew.
-            lab_host.run("sleep 25")
-            now = masks(lab_host)
-            assert [now[held[index]] for index in range(2)] == [("12", "12"), ("13", "13")]
-            assert all(int(now[irq][1]) < 8 for irq in msi(lab_host, MANAGEMENT_NIC.address))
-            again = changed(lab_host, **options)
-            assert not again["changed"]
-            assert again["irqbalance"]["before"] == told["after"]
-            assert changed(lab_host, state="absent")["irqbalance"]["after"] == {"irqs": [], "cpus": ""}
-    finally:
-        lab_host.run("systemctl stop irqbalance; systemctl mask irqbalance")
+    with irqbalance(lab_host), lab_host.sriov.vectors(first, 2) as held:
+        options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15", "protected": []}
+        told = changed(lab_host, **options)["irqbalance"]
+        assert (told["before"], told["told"], told["settings"]) == ({"irqs": [], "cpus": ""}, True, [])
+        assert told["after"] == {"irqs": sorted(held.values()), "cpus": "8-15"}
+        # It shows the CPUs once it has looked at the machine anew.
+        end = time.monotonic() + 60
+        while left_alone(lab_host) != (set(held.values()), 0xFF00):
+            assert time.monotonic() < end
+        lab_host.run(f"sleep {2 * IRQBALANCE_ROUND_S}")
+        now = masks(lab_host)
+        assert [now[held[index]] for index in range(2)] == [("12", "12"), ("13", "13")]
+        assert all(int(now[irq][1]) < 8 for irq in msi(lab_host, MANAGEMENT_NIC.address))
+        again = changed(lab_host, **options)
+        assert not again["changed"]
+        assert again["irqbalance"]["before"] == told["after"]
+        assert changed(lab_host, state="absent")["irqbalance"]["after"] == {"irqs": [], "cpus": ""}
