@@ -48,6 +48,12 @@ def _make_importable() -> None:
     sys.path.insert(0, str(LAB))
 
 
+def _reach_the_lab_without_proxy() -> None:
+    """Proxies of the environment know neither labs on this machine nor names that do not exist; programs that tests start inherit this."""
+    direct = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1", ".invalid"]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, direct))
+
+
 def _set_hypothesis_profile() -> None:
     """`default`: few examples, the same in each run. `long`: many, new ones each time. `brief`: once more per Python."""
     try:
@@ -62,6 +68,7 @@ def _set_hypothesis_profile() -> None:
 
 
 _make_importable()
+_reach_the_lab_without_proxy()
 _set_hypothesis_profile()
 
 

@@ -109,7 +109,7 @@ def _recorded() -> t.List[t.Any]:
 
 @pytest.mark.parametrize("instance", _recorded())
 def test_equal_to_the_recorded_optimum(instance: Batch) -> None:
-    found = oracle.solve(instance.machine, instance.guests)
+    found = oracle.solve(instance.machine, instance.guests, seconds=300)
     assert (found.cost, found.lower_bound) == (instance.best_cost, instance.best_cost)
 
 

@@ -61,7 +61,7 @@ def make_cluster() -> Cluster:
 
 
 def environment(lab: Lab) -> dict[str, str]:
-    """What Ansible is started with: this checkout's collection, and the lab's login in the variables that PVE's clients share."""
+    """What Ansible is started with: this checkout's collection, the lab's login in the variables that PVE's clients share, no proxy."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PROXMOX_"))}
     return {
         **inherited,
@@ -69,6 +69,8 @@ def environment(lab: Lab) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_NOCOLOR": "1",
+        "no_proxy": lab.host,
+        "NO_PROXY": lab.host,
         "PROXMOX_HOST": lab.host,
         "PROXMOX_PORT": str(lab.port),
         "PROXMOX_PASSWORD": DEFAULT_PASSWORD,

@@ -75,14 +75,16 @@ class Player:
     def send(
         self, method: str, path: str, params: t.Mapping[str, t.Any], credentials: Credentials, timeout: float = 30.0
     ) -> tuple[int, str, bytes]:
-        """One call: status, reason, body."""
+        """One call: status, reason, body. `timeout`: seconds to wait for the answer once there is a connection."""
         context = ssl.create_default_context(cafile=self.lab.ca_path)
-        connection = http.client.HTTPSConnection(self.lab.host, self.lab.port, context=context, timeout=timeout)
+        connection = http.client.HTTPSConnection(self.lab.host, self.lab.port, context=context, timeout=30.0)
         query = urllib.parse.urlencode(params)
         url = "/api2/json" + urllib.parse.quote(path) + (f"?{query}" if query and method in ("GET", "DELETE") else "")
         body = query if method in ("POST", "PUT") else None
         headers = {**credentials, **({"Content-Type": "application/x-www-form-urlencoded"} if body else {})}
         try:
+            connection.connect()
+            connection.sock.settimeout(timeout)
             connection.request(method, url, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.reason, answer.read()
