@@ -69,8 +69,7 @@ def common_host(boot_host: Booting, tmp_path_factory: pytest.TempPathFactory) ->
 def lab_host(common_host: LabHost) -> t.Iterator[LabHost]:
     """The common machine; when the test is over its guests and virtual functions are gone."""
     yield common_host
-    common_host.guests.remove()
-    common_host.sriov.create(0)
+    common_host.clear()
 
 
 def _start(name: str, machine: str, boot: Boot) -> instance.Instance:

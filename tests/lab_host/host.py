@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_lab.emulator import Boot
-from host_lab.guests import Guests, GuestState
+from host_lab.guests import REMOVE_ALL, Guests, GuestState
 from host_lab.host_files import HOST_NAME
 from host_lab.instance import Instance
 from host_lab.machines import Machine
@@ -43,7 +43,7 @@ class LabHost:
 
     # --- a shell -----------------------------------------------------------------------------------------------------
 
-    def run(self, command: str, *, check: bool = True, text: t.Optional[str] = None, timeout: float = 300) -> Done[str]:
+    def run(self, command: str, *, check: bool = True, text: t.Optional[str] = None, timeout: float = 900) -> Done[str]:
         """Run a line of shell as root, with `text` as its input; an error where it fails, unless `check` is false."""
         return self.instance.remote.run(command, check=check, text=text, timeout=timeout)
 
@@ -80,8 +80,7 @@ class LabHost:
 
     def start_guest(self, vmid: int, *, busy: bool = False, helper: bool = False, **config: t.Any) -> GuestState:
         """Write a guest's config and start it. Without more it has 1 core and 64 MiB. The options are those of Guests.start."""
-        self.guests.configure(vmid, **{"cores": 1, "memory": 64, **config})
-        return self.guests.start(vmid, busy=busy, helper=helper)
+        return self.guests.start(vmid, busy=busy, helper=helper, config={"cores": 1, "memory": 64, **config})
 
     def guest(self, vmid: int) -> GuestState:
         """What the kernel says of it now."""
@@ -89,3 +88,7 @@ class LabHost:
 
     def stop_guest(self, vmid: int) -> None:
         self.guests.stop(vmid)
+
+    def clear(self) -> None:
+        """Stop and forget all guests, and remove all virtual functions."""
+        self.run(f"{REMOVE_ALL} && {self.sriov.removal}")

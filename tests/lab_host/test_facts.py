@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
 from . import expected
@@ -14,7 +16,13 @@ from .host import LabHost
 
 
 @pytest.fixture(scope="module")
-def facts(common_host: LabHost) -> Facts:
+def functions(common_host: LabHost) -> t.List[str]:
+    """The addresses of two virtual functions, which are there while the facts are gathered."""
+    return common_host.sriov.create(2)
+
+
+@pytest.fixture(scope="module")
+def facts(common_host: LabHost, functions: t.List[str]) -> Facts:
     return gather(common_host)
 
 
@@ -39,11 +47,10 @@ def test_nics_show_the_bridge_and_its_port(facts: Facts) -> None:
     assert sriov["master"] is None
 
 
-def test_virtual_functions_are_told_by_their_physical_one(lab_host: LabHost) -> None:
-    made = lab_host.sriov.create(2)
-    devices = {device["address"]: device for device in gather(lab_host)["pci_devices"]}
-    assert devices[lab_host.sriov.address]["virtual_functions"] == made
-    for address in made:
+def test_virtual_functions_are_told_by_their_physical_one(lab_host: LabHost, facts: Facts, functions: t.List[str]) -> None:
+    devices = {device["address"]: device for device in facts["pci_devices"]}
+    assert devices[lab_host.sriov.address]["virtual_functions"] == functions
+    for address in functions:
         assert devices[address]["physical_function"] == lab_host.sriov.address
         assert devices[address]["driver"] == "vfio-pci"
         assert devices[address]["iommu_group"] is not None

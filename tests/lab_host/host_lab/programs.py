@@ -15,5 +15,4 @@ VECTORS = f"python3 {FOLDER}/vfio_vectors.py"
 
 
 def install(remote: Remote) -> None:
-    for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
-        remote.write(f"{FOLDER}/{path.name}", path.read_text(encoding="utf-8"))
+    remote.copy(FOLDER, {path.name: path for path in sorted((Path(__file__).parent / "inside").glob("*.py"))})

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import subprocess
+import tarfile
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +60,7 @@ class Remote:
             "ansible_python_interpreter": "/usr/bin/python3",
         }
 
-    def run(self, command: str, *, check: bool = True, text: t.Optional[str] = None, timeout: float = 300) -> Done[str]:
+    def run(self, command: str, *, check: bool = True, text: t.Optional[str] = None, timeout: float = 900) -> Done[str]:
         """Run a line of shell, with `text` as its input; RemoteError where it fails, unless `check` is false."""
         done = subprocess.run(
             self.command(command), input=text or "", capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
@@ -69,6 +72,15 @@ class Remote:
     def write(self, path: str, text: str, mode: str = "0644") -> None:
         """Write a file whole."""
         self.run(f"install -D -m {mode} /dev/stdin {path}", text=text)
+
+    def copy(self, folder: str, files: t.Mapping[str, Path]) -> None:
+        """Copy files into a folder, by their names below it."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+            for name, path in files.items():
+                tar.add(path, name)
+        text = base64.b64encode(archive.getvalue()).decode()
+        self.run(f"mkdir -p {folder} && base64 -d | tar -xz --no-same-owner -C {folder}", text=text)
 
     def command(self, *words: str) -> t.List[str]:
         """The command line that opens a shell on the host, or runs words there."""

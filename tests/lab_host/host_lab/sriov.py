@@ -23,13 +23,20 @@ class Sriov:
     remote: Remote
     address: str = SRIOV_NIC.address
 
+    @property
+    def removal(self) -> str:
+        """A line of shell that leaves no virtual function."""
+        number = f"{_DEVICES}/{self.address}/sriov_numvfs"
+        return f"if [ $(cat {number}) != 0 ]; then echo 0 >{number}; fi"
+
     def create(self, count: int, driver: t.Optional[str] = "vfio-pci") -> t.List[str]:
         """Make `count` virtual functions (at most 7), bound to `driver` (None: to the kernel's own); their addresses.
 
         Those that there are go first; 0 leaves none.
         """
         nic = f"{_DEVICES}/{self.address}"
-        if not count and self.remote.run(f"cat {nic}/sriov_numvfs").stdout.strip() == "0":
+        if not count:
+            self.remote.run(self.removal)
             return []
         automatic = int(driver is None)
         self.remote.run(f"modprobe vfio-pci; echo {automatic} >{nic}/sriov_drivers_autoprobe; echo 0 >{nic}/sriov_numvfs")
@@ -42,7 +49,7 @@ class Sriov:
         return addresses
 
     @contextlib.contextmanager
-    def vectors(self, address: str, count: int, seconds: float = 600) -> t.Iterator[t.Dict[int, int]]:
+    def vectors(self, address: str, count: int, seconds: float = 3600) -> t.Iterator[t.Dict[int, int]]:
         """While it is open, the function's MSI-X is on with `count` vectors, as while a guest uses it: MSI index -> interrupt."""
         unit = "vectors-" + re.sub(r"\W", "-", address)
         program = f"{VECTORS} {address} {count} {seconds}"
@@ -52,7 +59,7 @@ class Sriov:
         finally:
             self.remote.run(f"systemctl stop {unit}", check=False)
 
-    def _wait_for(self, address: str, count: int, seconds: float = 30) -> t.Dict[int, int]:
+    def _wait_for(self, address: str, count: int, seconds: float = 120) -> t.Dict[int, int]:
         end = time.monotonic() + seconds
         while len(found := self.interrupts(address)) != count:
             if time.monotonic() > end:

@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Guests of the lab host: real QEMU processes, started and stopped as PVE does it, from /etc/pve/qemu-server/VMID.conf.
 
-    lab_guest.py start VMID [--busy] [--helper]    all vCPUs write memory; another process beside QEMU in the scope
-    lab_guest.py stop VMID
-    lab_guest.py list                              JSON of all guests that have a config
-    lab_guest.py hold VMID SECONDS                 occupy the QMP socket, which serves one client at a time
+    lab_guest.py start VMID... [--busy] [--helper]    all vCPUs write memory; another process beside QEMU in the scope
+    lab_guest.py stop VMID...
+    lab_guest.py remove [VMID...]                     stop, and remove the config; without a number, of all
+    lab_guest.py list                                 all guests that have a config
+    lab_guest.py hold VMID SECONDS                    occupy the QMP socket, which serves one client at a time
+
+`list` and `start` print what the kernel says of the guests, in JSON.
 
 Of the config it looks at: sockets, cores, vcpus, memory, affinity, cpulimit, cpuunits, numa and numaN, iothread=1 of
 scsiN with scsihw virtio-scsi-single, and netN (with vhost, as on PVE). It runs on the lab host, on Python alone.
@@ -15,6 +18,7 @@ scsiN with scsihw virtio-scsi-single, and netN (with vhost, as on PVE). It runs 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -57,7 +61,14 @@ def options(value: str) -> Config:
 # --- start -----------------------------------------------------------------------------------------------------------
 
 
-def start(vmid: int, busy: bool, helper: bool) -> None:
+def start(vmids: t.Sequence[int], busy: bool, helper: bool) -> None:
+    for vmid, process in [(vmid, begin(vmid, busy, helper)) for vmid in vmids]:
+        if process.wait():
+            sys.exit(f"Guest {vmid} did not start.")
+
+
+def begin(vmid: int, busy: bool, helper: bool) -> subprocess.Popen[bytes]:
+    """The program that ends once the guest runs."""
     if qemu_pid(vmid):
         sys.exit(f"Guest {vmid} runs already.")
     config = read_config(vmid)
@@ -68,8 +79,8 @@ def start(vmid: int, busy: bool, helper: bool) -> None:
     (work / str(vmid)).write_bytes(bytes(1 << 20))
     command = scope_command(vmid, config, helper) + affinity_command(config) + qemu_command(vmid, config)
     # PVE creates each scope anew; one that is just coming to its end bears the name for a moment longer.
-    wait(lambda: not (SLICE / f"{vmid}.scope").exists(), 10, f"the scope of guest {vmid} is still there")
-    subprocess.run(command, cwd=work, stdin=subprocess.DEVNULL, check=True)
+    wait(lambda: not (SLICE / f"{vmid}.scope").exists(), 60, f"the scope of guest {vmid} is still there")
+    return subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
 
 def scope_command(vmid: int, config: Config, helper: bool) -> t.List[str]:
@@ -147,18 +158,37 @@ def networks(vmid: int, config: Config) -> t.List[str]:
 # --- stop ------------------------------------------------------------------------------------------------------------
 
 
-def stop(vmid: int) -> None:
-    """End QEMU, then what else is in the scope, and wait until the scope is gone."""
-    pid = qemu_pid(vmid)
-    if pid:
-        os.kill(pid, signal.SIGTERM)
-        wait(lambda: qemu_pid(vmid) is None, 30, f"guest {vmid} does not end")
+def stop(vmids: t.Sequence[int]) -> None:
+    """End QEMU, then what else is in the scope, and wait until the scope is gone; of all of them at once."""
+    for vmid in vmids:
+        pid = qemu_pid(vmid)
+        if pid:
+            send(pid, signal.SIGTERM)
+            send(pid, signal.SIGCONT)  # a process that is held by SIGSTOP ends once it goes on
+    for vmid in vmids:
+        see_it_end(vmid)
+
+
+def see_it_end(vmid: int) -> None:
+    wait(lambda: qemu_pid(vmid) is None, 120, f"guest {vmid} does not end")
     scope = SLICE / f"{vmid}.scope"
     for other in scope_pids(scope):
-        os.kill(other, signal.SIGKILL)
-    wait(lambda: not scope.exists(), 30, f"the scope of guest {vmid} is still there")
+        send(other, signal.SIGKILL)
+    wait(lambda: not scope.exists(), 120, f"the scope of guest {vmid} is still there")
     for name in ("pid", "qmp"):
         (RUN / f"{vmid}.{name}").unlink(missing_ok=True)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal, to a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def remove(vmids: t.Sequence[int]) -> None:
+    stop(vmids)
+    for vmid in vmids:
+        (CONFIGS / f"{vmid}.conf").unlink(missing_ok=True)
 
 
 def scope_pids(scope: Path) -> t.List[int]:
@@ -224,30 +254,38 @@ def threads(pid: int) -> t.List[t.Dict[str, t.Any]]:
     return sorted(found, key=lambda thread: thread["tid"])
 
 
-def hold(vmid: int, seconds: float) -> None:
+def configured() -> t.List[int]:
+    return sorted(int(path.stem) for path in CONFIGS.glob("[0-9]*.conf"))
+
+
+def hold(vmid: int, seconds: int) -> None:
+    """For so long, or until the guest ends."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(RUN / f"{vmid}.qmp"))
         client.recv(4096)
         print("held", flush=True)
-        time.sleep(seconds)
+        client.settimeout(seconds)
+        with contextlib.suppress(OSError):
+            client.recv(4096)  # QEMU says nothing to a client that does not ask
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("act", choices=("start", "stop", "list", "hold"))
-    parser.add_argument("vmid", type=int, nargs="?")
-    parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("act", choices=("start", "stop", "remove", "list", "hold"))
+    parser.add_argument("numbers", type=int, nargs="*")
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--helper", action="store_true")
     arguments = parser.parse_args()
-    if arguments.act == "list":
-        print(json.dumps([describe(int(path.stem)) for path in sorted(CONFIGS.glob("[0-9]*.conf"))]))
-    elif arguments.act == "start":
-        start(arguments.vmid, arguments.busy, arguments.helper)
+    if arguments.act == "start":
+        start(arguments.numbers, arguments.busy, arguments.helper)
+    if arguments.act in ("start", "list"):
+        print(json.dumps([describe(vmid) for vmid in arguments.numbers or configured()]))
     elif arguments.act == "stop":
-        stop(arguments.vmid)
+        stop(arguments.numbers)
+    elif arguments.act == "remove":
+        remove(arguments.numbers or configured())
     else:
-        hold(arguments.vmid, arguments.seconds)
+        hold(*arguments.numbers)
 
 
 if __name__ == "__main__":

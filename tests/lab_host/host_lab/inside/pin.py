@@ -3,12 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs what the module guest_pinning runs, without Ansible: from the collection's module_utils, which lie beside this file.
 
-    pin.py once PLAN.json [OPTIONS.json]             prints {result, warnings, failures}
-    pin.py alternate A.json B.json TIMES VMID        now one plan, now the other; prints {outside, failures, descriptors, changed}
-    pin.py fingerprint                               prints that of the host
-    pin.py cost PLAN.json                            prints how many times the CPU time of `python3 -c pass` a run takes
+    pin.py once <JOB               {result, warnings, failures}
+    pin.py refuse N... <JOB        for each N refuses the Nth mask of a thread: {before, after: [state for each N], failures}
+    pin.py kill MOMENT... <JOBS    is killed at each MOMENT (0 to 1) of a run of one job or the other: see `kill`
+    pin.py alternate TIMES <JOBS   now one job, now the other: see `alternate`
+    pin.py cost <JOB               how many times the CPU time of `python3 -c pass` a run takes: {seconds, multiple}
+    pin.py runtime                 what guest_runtime_info returns: [runtime of each guest]
+    pin.py fingerprint             that of the host
 
-`outside` are threads that, after a call has returned, may run on other CPUs than those of its plan.
+Prints JSON. A job is {plan, options}, in JSON on the standard input; JOBS are a list of two. What is looked at is the guest of
+the plan's first placement.
 """
 
 from __future__ import annotations
@@ -16,78 +20,229 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import traceback
 import typing as t
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "corepin"))
 
-from plugins.module_utils._engine.cpuset import parse_cpulist
+from plugins.module_utils._engine.cpuset import format_cpulist, parse_cpulist
+from plugins.module_utils._engine.errors import SettingError
 from plugins.module_utils._host.files import Tree
 from plugins.module_utils._host.hands import Hands
+from plugins.module_utils._host.kept import FOLDER, recall
 from plugins.module_utils._host.pin_guests import pin_guests
+from plugins.module_utils._host.pinning_kept import NAME
+from plugins.module_utils._host.runtime import read_running
+from plugins.module_utils._host.scope import read_scope, scope_of_vm
 from plugins.module_utils._host.sysfs import read_host
+from plugins.module_utils._host.threads import Thread
 
 DEFAULTS = {"node": "pve1", "state": "present", "memory_move": False, "memory_timeout": 600, "housekeeping": False}
-Plan = t.Optional[t.Dict[str, t.Any]]
+Job = t.Dict[str, t.Any]
+Answer = t.Dict[str, t.Any]
 
 
-def pin(plan: Plan, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
+def pin(job: Job, hands: t.Optional[Hands] = None) -> Answer:
     tree = Tree()
-    result, warnings, failures = pin_guests(tree, Hands(tree, 60), {**DEFAULTS, **options}, plan, check)
+    options = {**DEFAULTS, **job["options"]}
+    result, warnings, failures = pin_guests(tree, hands or Hands(tree, 60), options, job["plan"], False)
     return {"result": result, "warnings": warnings, "failures": failures}
 
 
-def read(path: str) -> t.Any:
-    return json.loads(Path(path).read_text())
+# --- what the kernel says --------------------------------------------------------------------------------------------
 
 
-def alternate(plans: t.Sequence[Plan], times: int, vmid: int) -> t.Dict[str, t.Any]:
-    outside, failures, changed = 0, [], 0
-    pin(plans[1])
-    descriptors = len(os.listdir("/proc/self/fd"))
-    for number in range(times):
-        plan = plans[number % 2]
-        done = pin(plan)
-        failures += done["failures"]
-        changed += done["result"]["changed"]
-        cpus = next(parse_cpulist(entry["cpus"]) for entry in plan["placements"] if entry["vmid"] == vmid)
-        outside += sum(1 for mask in masks(vmid) if mask & ~cpus)
-    more = len(os.listdir("/proc/self/fd")) - descriptors
-    return {"outside": outside, "failures": failures, "descriptors": more, "changed": changed}
+def first(job: Job) -> t.Tuple[int, int]:
+    """The guest that is looked at, and its CPUs (mask)."""
+    placement = job["plan"]["placements"][0]
+    return placement["vmid"], parse_cpulist(placement["cpus"])
 
 
-def masks(vmid: int) -> t.Iterator[int]:
-    """Of all threads in the guest's scope."""
-    for pid in Path(f"/sys/fs/cgroup/qemu.slice/{vmid}.scope/cgroup.procs").read_text().split():
+def state(vmid: int) -> Answer:
+    """The cpulists of a guest's scope and of the threads in it by id, and what the file of guest_pinning says of it."""
+    tree = Tree()
+    effective = read_scope(tree, scope_of_vm(vmid)).effective
+    return {
+        "scope": format_cpulist(effective or 0),
+        "threads": masks(vmid),
+        "remembered": str(vmid) in recall(tree, NAME).get("guests", {}),
+    }
+
+
+def masks(vmid: int) -> t.Dict[int, str]:
+    """The cpulists of all threads in the guest's scope, by id; threads that end meanwhile are left out."""
+    found = {}
+    for pid in Path(f"/sys/fs/cgroup/{scope_of_vm(vmid)}/cgroup.procs").read_text().split():
         for task in Path(f"/proc/{pid}/task").glob("*"):
             try:
-                yield parse_cpulist((task / "status").read_text().partition("Cpus_allowed_list:")[2].split()[0])
+                found[int(task.name)] = (task / "status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
             except (OSError, IndexError):
                 continue
+    return found
 
 
-def cpu_seconds(*command: str) -> float:
+# --- a step that fails -----------------------------------------------------------------------------------------------
+
+
+class Refusing(Hands):
+    """Refuses one mask, the `number`th that is to be set; those after it are set, for that is how all is put back."""
+
+    def __init__(self, tree: Tree, number: int) -> None:
+        super().__init__(tree, 60)
+        self.left = number
+
+    def set_mask(self, thread: Thread, cpus: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise SettingError(f"Thread {thread.tid} ({thread.name}) was refused.")
+        super().set_mask(thread, cpus)
+
+
+def refuse(job: Job, numbers: t.Sequence[int]) -> Answer:
+    vmid, _cpus = first(job)
+    before, after, failures = state(vmid), [], []
+    for number in numbers:
+        failures += pin(job, Refusing(Tree(), number))["failures"]
+        after.append(state(vmid))
+    return {"before": before, "after": after, "failures": failures}
+
+
+# --- a process that is killed ----------------------------------------------------------------------------------------
+
+
+class Steps(Hands):
+    """Counts the steps of a run: each change, the moment at which systemctl has been started, and each file that is put in its place.
+
+    Before step `end_before` (counted from 0) it kills this process.
+    """
+
+    def __init__(self, tree: Tree, end_before: t.Optional[int]) -> None:
+        super().__init__(tree, 60)
+        self.taken, self.end_before = 0, end_before
+        for owner, name in (
+            *((self, name) for name in ("set_property", "set_mask", "set_cpuset", "pages")),
+            (subprocess.Popen, "communicate"),
+            (os, "replace"),
+        ):
+            setattr(owner, name, self._counting(getattr(owner, name)))
+
+    def _counting(self, act: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        def step(*arguments: t.Any, **more: t.Any) -> t.Any:
+            if self.taken == self.end_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.taken += 1
+            return act(*arguments, **more)
+
+        return step
+
+
+def in_child(job: Job, end_before: t.Optional[int] = None) -> t.Optional[int]:
+    """Run a job in a process of its own: the number of its steps; None where it was killed before one."""
+    pid = os.fork()
+    if not pid:
+        try:
+            steps = Steps(Tree(), end_before)
+            pin(job, steps)
+            os._exit(min(steps.taken, 254))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(255)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == 255:
+        sys.exit("The run failed.")
+    return None if code == -signal.SIGKILL else code
+
+
+def kill(jobs: t.Sequence[Job], moments: t.Sequence[float]) -> Answer:
+    """Kill a run at each of the moments, now of one job, now of the other, then run the job whole; kill one more in its middle.
+
+    `whole`: the state after each job when nothing kills it. Of the kills, numbers: `killed` that came, `between` that left a state
+    neither old nor new, `unremembered` threads that had been changed but not as the file says, `leftovers` beside the file after the
+    next run, `astray`: how often that did not end in the whole state. `failures`, `warnings`: those of these runs.
+    """
+    vmid, _cpus = first(jobs[0])
+    pin(jobs[1])
+    whole, steps = [], []
+    for job in jobs:
+        steps.append(in_child(job) or 0)
+        whole.append(state(vmid))
+    numbers = dict.fromkeys(("killed", "between", "unremembered", "leftovers", "astray"), 0)
+    failures, warnings = [], []
+    for number, moment in enumerate(moments):
+        job, old, new = jobs[number % 2], whole[1 - number % 2], whole[number % 2]
+        numbers["killed"] += in_child(job, int(moment * min(steps))) is None
+        left = state(vmid)
+        numbers["between"] += left not in (old, new)
+        numbers["unremembered"] += unremembered(vmid, left, old)
+        done = pin(job)
+        failures, warnings = failures + done["failures"], warnings + done["warnings"]
+        numbers["leftovers"] += sum(1 for name in os.listdir(f"/{FOLDER}") if name.startswith(f".corepin-{NAME}"))
+        numbers["astray"] += state(vmid) != new
+    in_child(jobs[len(moments) % 2], min(steps) // 2)
+    return {**numbers, "failures": failures, "warnings": warnings, "whole": whole, "steps": steps}
+
+
+def unremembered(vmid: int, left: Answer, old: Answer) -> int:
+    entry = recall(Tree(), NAME).get("guests", {}).get(str(vmid), {"masks": []})
+    return sum(1 for tid, cpus in left["threads"].items() if cpus not in (old["threads"].get(tid), *entry["masks"]))
+
+
+# --- to and fro ------------------------------------------------------------------------------------------------------
+
+
+def alternate(jobs: t.Sequence[Job], times: int) -> Answer:
+    """`outside`: threads that, after a run has returned, may run on other CPUs than those of its plan; `descriptors` that stay open;
+    `changed`: how many runs changed something; `came`: how many threads came during a run or since the one before it."""
+    vmid, _cpus = first(jobs[0])
+    pin(jobs[1])
+    outside, failures, changed, came, known = 0, [], 0, 0, masks(vmid)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for number in range(times):
+        job = jobs[number % 2]
+        done = pin(job)
+        failures += done["failures"]
+        changed += done["result"]["changed"]
+        now = masks(vmid)
+        outside += sum(1 for cpus in now.values() if parse_cpulist(cpus) & ~first(job)[1])
+        came, known = came + len(now.keys() - known.keys()), now
+    more = len(os.listdir("/proc/self/fd")) - descriptors
+    return {"outside": outside, "failures": failures, "descriptors": more, "changed": changed, "came": came}
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+
+def cost(job: Job) -> Answer:
+    nothing = min(cpu_seconds("", "python3", "-c", "pass") for _time in range(3))
+    run = cpu_seconds(json.dumps(job), "python3", __file__, "once")
+    return {"seconds": run, "multiple": run / nothing}
+
+
+def cpu_seconds(text: str, *command: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, input=text, text=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    act, *words = sys.argv[1:]
-    if act == "once":
-        print(json.dumps(pin(read(words[0]), **(read(words[1]) if len(words) > 1 else {}))))
-    elif act == "fingerprint":
-        print(read_host()["fingerprint"])
-    elif act == "alternate":
-        print(json.dumps(alternate([read(words[0]), read(words[1])], int(words[2]), int(words[3]))))
-    elif act == "cost":
-        nothing = min(cpu_seconds("python3", "-c", "pass") for _time in range(3))
-        run = min(cpu_seconds("python3", __file__, "once", words[0]) for _time in range(2))
-        print(json.dumps({"seconds": run, "multiple": run / nothing}))
+def answer(act: str, words: t.Sequence[str]) -> t.Any:
+    if act == "fingerprint":
+        return read_host()["fingerprint"]
+    if act == "runtime":
+        return [guest.as_facts() for guest in read_running(Tree())]
+    asked = json.load(sys.stdin)
+    if act == "refuse":
+        return refuse(asked, [int(word) for word in words])
+    if act == "kill":
+        return kill(asked, [float(word) for word in words])
+    if act == "alternate":
+        return alternate(asked, int(words[0]))
+    return {"once": pin, "cost": cost}[act](asked)
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(answer(sys.argv[1], sys.argv[2:])))
