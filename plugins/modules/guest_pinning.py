@@ -59,7 +59,10 @@ options:
       - It is moved by this module, in steps of 64 MiB, cell by cell. Then C(AllowedMemoryNodes) of the scope is set for VMs
         whose cells are all bound to one NUMA node, unless QEMU was started with that binding.
       - This is done after the CPUs of all guests have been set.
-      - Memory that a passed-through device reaches directly cannot be moved. It is reported.
+      - Memory that a passed-through device reaches directly cannot be moved, nor can memory for which its NUMA node has no room.
+        Both are reported. Where room is lacking, the next run tries again.
+      - Every ten seconds the host's journal gets a line that says how much has moved and how much is left.
+      - What an earlier run set is opened to all NUMA nodes as soon as the plan does not want it any more, whatever this option says.
     type: bool
     default: false
   memory_timeout:
@@ -79,7 +82,7 @@ options:
     type: int
     default: 60
 notes:
-  - Run it as root on the host.
+  - Run it as root on the host. While another run works there, it waits for ten seconds and then fails. Check mode does not wait.
   - What it sets holds until a VM stops, for the services of the host until the next boot. A VM that was started anew is
     treated as a new one.
   - A thread that somebody else has held to fewer CPUs than planned is named in a warning and gets what is planned.
@@ -196,6 +199,10 @@ guests:
           description: How much could not be moved, or was not because time was up.
           type: dict
           sample: {}
+        refused:
+          description: The part of RV(guests[].memory.left) for which its NUMA node has no room, or which a cgroup keeps out of it.
+          type: dict
+          sample: {}
         finished:
           description: Whether all was tried before time was up.
           type: bool
@@ -265,7 +272,7 @@ def main() -> t.NoReturn:
     options = {**module.params, "node": module.params["node"] or read_node_name(tree)}
     try:
         plan = check_plan(options["plan"]) if options["plan"] or options["state"] == "present" else None
-        result, warnings, failures = pin_guests(tree, Hands(tree, options["timeout"]), options, plan, module.check_mode)
+        result, warnings, failures = pin_guests(tree, Hands(tree, options["timeout"]), options, plan, module.check_mode, module.log)
     except CorepinError as e:
         module.fail_json(msg=str(e))
     for warning in warnings:

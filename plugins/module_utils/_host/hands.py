@@ -25,6 +25,7 @@ from .threads import Thread, is_fixed
 _MOVE_PAGES = {"x86_64": 279, "aarch64": 239, "riscv64": 239, "loongarch64": 239, "ppc64le": 301, "ppc64": 301, "s390x": 310}
 _MOVE_SHARED_TOO = 1 << 2  # MPOL_MF_MOVE_ALL: pages that other processes map as well
 _NOT_TRIED = -errno.EAGAIN
+REFUSALS = (errno.ENOMEM, errno.EACCES, errno.ENODEV)  # of a NUMA node: without room, closed to the process by a cgroup, without memory
 
 
 class Unanswered(SettingError):
@@ -81,7 +82,9 @@ class Hands:
     def pages(self, pid: int, addresses: t.Sequence[int], numa_nodes: t.Optional[t.Sequence[int]] = None) -> t.List[int]:
         """Where the pages of a process at `addresses` are: NUMA node ids, or negated errno (ENOENT: no page there).
 
-        With `numa_nodes`, one for each page, they are moved there first. Raises SettingError where the process may not be looked at.
+        With `numa_nodes`, one for each page, they are moved there first. The first page that its NUMA node refuses has a negated errno of
+        REFUSALS; the kernel then gives up, and also after pages that would not move. What it left undone has -EAGAIN, although some of it
+        may have moved (mm/migrate.c, do_pages_move). Raises SettingError where the process may not be looked at.
         """
         number = len(addresses)
         status = (ctypes.c_int * number)(*([_NOT_TRIED] * number))
@@ -92,8 +95,10 @@ class Hands:
             code = ctypes.get_errno()
             if code == errno.ESRCH:
                 return [-errno.ESRCH] * number
-            if code not in (errno.ENOENT, errno.EACCES, errno.ENODEV, errno.ENOMEM):
+            if code not in (errno.ENOENT, *REFUSALS):
                 raise SettingError(f"The kernel refused to move pages of process {pid} ({os.strerror(code)}); run as root.")
+            if code in REFUSALS and _NOT_TRIED in status:
+                status[list(status).index(_NOT_TRIED)] = -code
         return list(status)
 
     def _move_pages(self, *arguments: t.Any) -> int:

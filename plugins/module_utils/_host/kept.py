@@ -3,14 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What corepin remembers on a host between runs: one JSON file per purpose below var/lib/corepin.
 
-A file is replaced as a whole, so that a process killed at any moment leaves the old text or the new one.
+A file is replaced as a whole, so that a process killed at any moment leaves the old text or the new one. The folder itself is what
+runs lock that must not work at once: that needs no file of its own, and is over when the process is.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import time
 import typing as t
 
 from .._engine.errors import SettingError
@@ -18,6 +23,7 @@ from .files import Tree
 from .writing import remove_file, replace_file
 
 FOLDER = "var/lib/corepin"
+_PAUSE_S = 0.1
 
 
 def recall(tree: Tree, name: str) -> t.Dict[str, t.Any]:
@@ -47,3 +53,40 @@ def remember(tree: Tree, name: str, memory: t.Dict[str, t.Any], on_disk: t.Optio
         replace_file(tree, path, json.dumps(memory, indent=1, sort_keys=True) + "\n")
     else:
         remove_file(tree, path)
+
+
+@contextlib.contextmanager
+def alone(tree: Tree, wait_s: float) -> t.Iterator[None]:
+    """Work while nobody else does who asks for this. Makes the folder where there is none.
+
+    Raises SettingError where another one is still at work after `wait_s` seconds, or the folder cannot be had.
+    """
+    folder = tree.full(FOLDER)
+    try:
+        if not tree.exists(FOLDER):
+            os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise SettingError(f"{folder} could not be opened ({e.strerror}); run as root on a host whose disk can be written to.") from None
+    try:
+        _lock(descriptor, folder, wait_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str, wait_s: float) -> None:
+    """Raises SettingError."""
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise SettingError(
+                    f"Another run of corepin works on this host (it holds {folder}); run this again when it is done."
+                ) from None
+        except OSError as e:
+            raise SettingError(f"{folder} could not be locked ({e.strerror}); put it on a file system that has locks.") from None
+        time.sleep(_PAUSE_S)

@@ -12,23 +12,25 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 
 from __future__ import annotations
 
-import itertools
+import errno
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._engine.cpuset import count, cpus_of, format_cpulist
 from .._engine.errors import SettingError
 from .._engine.guest import Cell
 from .files import Tree
-from .hands import Hands
+from .hands import REFUSALS, Hands
 from .mappings import Mapping, read_mappings
+from .memory_progress import Progress
 from .runtime import Running
 from .threads import command_line
 
 STEP = 64 << 20  # bytes
 PASSES = 3  # pages that are busy at this moment are often free a little later
 _MIB = 1 << 20
+_HUGE = 2 * _MIB  # bytes of a transparent huge page, which moves as a whole
 IGNORED = 4 * _MIB  # bytes that do not count: what QEMU itself allocates meanwhile
 
 Range = t.Tuple[int, int, int]  # from address, before address, mask of NUMA nodes
@@ -37,18 +39,44 @@ MibByNode = t.Dict[int, int]
 
 @dataclass
 class Moved:
-    """What became of a guest's memory, by NUMA node. `held`: the NUMA nodes that its AllowedMemoryNodes are now, 0 for all;
-    `failure`: the sentence of what went wrong on the way."""
+    """What became of a guest's memory, by NUMA node.
+
+    `left_mib`: what is elsewhere than wanted still; `refused_mib`: the part of it that NUMA nodes would not take, and `refused`: these,
+    each with its errno (hands.REFUSALS). `held`: the NUMA nodes that its AllowedMemoryNodes are now, 0 for all; `failure`: the sentence
+    of what went wrong on the way.
+    """
 
     before: MibByNode = field(default_factory=dict)
     after: MibByNode = field(default_factory=dict)
     moved_mib: int = 0
     left_mib: MibByNode = field(default_factory=dict)
+    refused_mib: MibByNode = field(default_factory=dict)
+    refused: t.Dict[int, int] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
     finished: bool = True
     held: int = 0
     failure: t.Optional[str] = None
+
+    @property
+    def lacks_room(self) -> bool:
+        return errno.ENOMEM in self.refused.values()
+
+    @property
+    def stuck_mib(self) -> MibByNode:
+        """What stays although its NUMA nodes would take it."""
+        stuck = {numa_node: mib - self.refused_mib.get(numa_node, 0) for numa_node, mib in self.left_mib.items()}
+        return {numa_node: mib for numa_node, mib in stuck.items() if mib > 0}
+
+    def then(self, later: Moved) -> Moved:
+        """This and what was moved afterwards as one."""
+        return replace(
+            later,
+            before=self.before,
+            moved_mib=self.moved_mib + later.moved_mib,
+            steps=self.steps + later.steps,
+            seconds=round(self.seconds + later.seconds, 3),
+        )
 
 
 def homes_of(cells: t.Sequence[Cell]) -> int:
@@ -123,7 +151,7 @@ def all_memory(mappings: t.Iterable[Mapping]) -> MibByNode:
     return in_mib(total)
 
 
-def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], deadline: float) -> Moved:
+def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], deadline: float, progress: Progress) -> Moved:
     """Move what lies elsewhere to where `ranges` say, until `deadline` (time.monotonic). What the kernel refuses is in the result."""
     pid = guest.pid or 0
     begin = time.monotonic()
@@ -131,64 +159,91 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
     moved = Moved(before=all_memory(mappings))
     homes = {start: home for start, _end, home in ranges}
     lost = to_move = astray(mappings, ranges)
-    step = _Step(hands, pid)
-    for _pass in range(PASSES):
+    step = _Step(hands, pid, lambda: progress.tell(guest.vmid, to_move, lambda: astray(read_mappings(tree, pid), ranges)))
+    for number in range(PASSES):
         lying_elsewhere = [mapping for mapping in mappings if mapping.astray(homes.get(mapping.start, -1))]
         try:
-            moved.finished = _move_all(lying_elsewhere, homes, step, deadline)
+            moved.finished = _move_all(lying_elsewhere, homes, step, deadline, name_all=number == 0)
         except SettingError as e:
             moved.finished, moved.failure = False, str(e)
         mappings = read_mappings(tree, pid)
         lost = astray(mappings, ranges)
-        if not moved.finished or sum(lost.values()) <= IGNORED:
+        welcome = astray(mappings, [entry for entry in ranges if step.open_of(entry[2])])
+        if not moved.finished or sum(welcome.values()) <= IGNORED:
             break
     moved.steps = step.taken
     moved.moved_mib = max(0, sum(to_move.values()) - sum(lost.values())) // _MIB
-    moved.after, moved.left_mib = all_memory(mappings), in_mib(lost) if sum(lost.values()) > IGNORED else {}
+    moved.after = all_memory(mappings)
+    if sum(lost.values()) > IGNORED:
+        moved.left_mib, moved.refused = in_mib(lost), step.refused
+        moved.refused_mib = in_mib({numa_node: amount - welcome.get(numa_node, 0) for numa_node, amount in lost.items()})
     moved.seconds = round(time.monotonic() - begin, 3)
     return moved
 
 
 @dataclass
 class _Step:
-    """Pages for one call of the kernel, of one mapping or of several small ones: each call makes every CPU of the host look for pages
-    that it has set aside (mm/migrate.c, lru_cache_disable), so that many small ones take longer than the moving."""
+    """Pages for one call of the kernel per NUMA node, of one mapping or of several small ones: each call makes every CPU of the host look
+    for pages that it has set aside (mm/migrate.c, lru_cache_disable), so that many small ones take longer than the moving.
+
+    `tell` is called after each step. `refused`: the NUMA nodes that took no more, with the errno; nothing is moved there any more,
+    because each call would make the kernel look for room once again.
+    """
 
     hands: Hands
     pid: int
-    addresses: t.List[int] = field(default_factory=list)
-    numa_nodes: t.List[int] = field(default_factory=list)
+    tell: t.Callable[[], None]
+    by_node: t.Dict[int, t.List[int]] = field(default_factory=dict)
     size: int = 0
     taken: int = 0
+    refused: t.Dict[int, int] = field(default_factory=dict)
 
-    def add(self, addresses: t.Sequence[int], page: int, home: int) -> None:
-        """Pages of `page` bytes that belong on NUMA nodes `home` (mask), at most STEP bytes or one page. Raises SettingError."""
+    def open_of(self, home: int) -> t.List[int]:
+        """Those of the NUMA nodes `home` (mask) that take pages."""
+        return [numa_node for numa_node in cpus_of(home) if numa_node not in self.refused]
+
+    def add(self, addresses: t.Sequence[int], page: int, numa_nodes: t.Sequence[int]) -> None:
+        """Pages of `page` bytes that belong on `numa_nodes`, at most STEP bytes or one page. Raises SettingError."""
         if self.size + len(addresses) * page > STEP:
             self.take()
-        self.addresses += addresses
-        self.numa_nodes += itertools.islice(itertools.cycle(cpus_of(home)), len(addresses))
+        block = max(page, _HUGE)
+        for number, numa_node in enumerate(numa_nodes):
+            own = (address for address in addresses if address // block % len(numa_nodes) == number)
+            self.by_node.setdefault(numa_node, []).extend(own)
         self.size += len(addresses) * page
 
     def take(self) -> None:
         """Raises SettingError."""
-        if self.addresses:
-            self.hands.pages(self.pid, self.addresses, self.numa_nodes)
+        by_node, self.by_node, self.size = self.by_node, {}, 0
+        for numa_node, addresses in sorted(by_node.items()):
+            if addresses and numa_node not in self.refused:
+                status = self.hands.pages(self.pid, addresses, [numa_node] * len(addresses))
+                for code in REFUSALS:
+                    if -code in status:
+                        self.refused[numa_node] = code
+        if any(by_node.values()):
             self.taken += 1
-        self.addresses, self.numa_nodes, self.size = [], [], 0
+            self.tell()
 
 
-def _move_all(mappings: t.Iterable[Mapping], homes: t.Mapping[int, int], step: _Step, deadline: float) -> bool:
-    """What lies elsewhere in each mapping; False where time is up. Raises SettingError."""
+def _move_all(mappings: t.Iterable[Mapping], homes: t.Mapping[int, int], step: _Step, deadline: float, name_all: bool) -> bool:
+    """What lies elsewhere in each mapping; False where time is up. Raises SettingError.
+
+    With `name_all` pages that are there already may be named too, where it is quicker than to ask: they stay.
+    """
     for mapping in mappings:
         home = homes[mapping.start]
         most = 2 * sum(mapping.astray(home).values()) >= sum(mapping.pages.values()) * mapping.page
         for first in range(mapping.start, mapping.end, max(STEP, mapping.page)):
+            numa_nodes = step.open_of(home)
+            if not numa_nodes:
+                break
             if time.monotonic() > deadline:
                 return False
             addresses: t.Sequence[int] = range(first, min(first + max(STEP, mapping.page), mapping.end), mapping.page)
-            if not (most and count(home) == 1):  # else it is quicker to name them all: pages that are there already stay
+            if not (name_all and most and count(home) == 1):
                 there = step.hands.pages(step.pid, addresses)
                 addresses = [address for address, numa_node in zip(addresses, there) if numa_node >= 0 and not home >> numa_node & 1]
-            step.add(addresses, mapping.page, home)
+            step.add(addresses, mapping.page, numa_nodes)
     step.take()
     return True

@@ -4,15 +4,17 @@
 """What the memory of a running VM needs, and doing it: moving it to its NUMA nodes, then AllowedMemoryNodes.
 
 AllowedMemoryNodes lets the kernel take new pages from the right NUMA node too, and it can name one set for the whole guest
-alone. So it is set for guests on one NUMA node, and only after their memory is there, because systemd would move it.
+alone. So it is set for guests on one NUMA node, and only after their memory is there, because systemd would move it. Where the plan
+does not want it any more, it is opened to all NUMA nodes.
 
 Note that this module util is PRIVATE to the collection: it can change at any time.
 """
 
 from __future__ import annotations
 
+import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._engine.cpuset import count, format_cpulist
 from .._engine.errors import SettingError
@@ -21,18 +23,21 @@ from .files import Tree
 from .hands import Hands
 from .mappings import read_mappings
 from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, is_bound_to, move, wanted_ranges
+from .memory_progress import Progress
 from .runtime import Running, still_runs
 from .scope import CGROUP, scope_of_vm, unit_of_vm
 
 _MIB = 1 << 20
+_PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
+_PAUSE_S = 0.02
 
 
 @dataclass
 class MemoryWork:
     """What to do. NUMA nodes are masks.
 
-    `homes`: those of the guest's cells; `has`: what its AllowedMemoryNodes are, 0 for all; `narrow`: what they shall be
-    afterwards, None where they stay. `ranges`: where addresses belong, [] where all is there; `astray_mib`: what has to be moved.
+    `homes`: those of the guest's cells; `has`: what its AllowedMemoryNodes are, 0 for all; `narrow`: what they shall be,
+    None where they stay. `ranges`: where addresses belong, [] where all is there; `astray_mib`: what has to be moved.
     `why_not`: why nothing is, as the end of a sentence.
     """
 
@@ -48,6 +53,16 @@ class MemoryWork:
         return bool(self.ranges) or self.narrow is not None
 
     @property
+    def moves(self) -> bool:
+        """Whether memory is to be moved or held to its NUMA nodes, and not just opened."""
+        return bool(self) and (bool(self.ranges) or not self.opens)
+
+    @property
+    def opens(self) -> bool:
+        """Whether AllowedMemoryNodes leave it all that they leave it now, and more."""
+        return self.narrow is not None and bool(self.has) and not self.has & ~self.narrow
+
+    @property
     def widened(self) -> int:
         """What AllowedMemoryNodes have to be while memory moves; 0 where they need not be set for that."""
         return self.has | self.homes if self.ranges and self.has and self.homes & ~self.has else 0
@@ -60,12 +75,31 @@ class MemoryWork:
 
 def memory_nodes(tree: Tree, vmid: int) -> int:
     """The NUMA nodes to which a VM's scope is held, as a mask; 0 where it may have memory of all."""
-    held = tree.cpulist(f"{CGROUP}/{scope_of_vm(vmid)}/cpuset.mems") or 0
+    held = tree.cpulist(_mems(vmid)) or 0
     return 0 if held == all_memory_nodes(tree) else held
+
+
+def _mems(vmid: int) -> str:
+    return f"{CGROUP}/{scope_of_vm(vmid)}/cpuset.mems"
 
 
 def all_memory_nodes(tree: Tree) -> int:
     return tree.cpulist(f"{CGROUP}/cpuset.mems.effective") or 0
+
+
+def memory_job(
+    tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Optional[t.Mapping[str, t.Any]], moving: bool
+) -> t.Optional[MemoryWork]:
+    """What has to be done for a guest's memory: what its `cells` want where it is `moving`, and AllowedMemoryNodes of earlier runs opened
+    where they are not what the cells want. `entry` as in memory_work."""
+    work = memory_work(tree, guest, cells, entry) if moving else None
+    wanted = _wanted_nodes(cells)
+    opening = None
+    if entry and not (wanted and (moving or wanted == memory_nodes(tree, guest.vmid))):
+        opening = release_work(tree, guest, entry)
+    if work is None or opening is None:
+        return opening if work is None else work
+    return replace(work, narrow=opening.narrow)
 
 
 def memory_work(tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[MemoryWork]:
@@ -80,7 +114,9 @@ def memory_work(tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Op
     # Ours, or of no effect on a VM that is bound so itself.
     ours = not has or (entry is not None and format_cpulist(has) in entry["memory_nodes"]) or is_bound_to(tree, guest, has)
     bound = not has and is_bound_to(tree, guest, homes)
-    work = MemoryWork(homes, has, [], _narrow(has, cells) if ours and not bound else None, {}, dict(guest.memory_mib or {}))
+    wanted = _wanted_nodes(cells)
+    narrow = wanted if wanted and wanted != has and ours and not bound else None
+    work = MemoryWork(homes, has, [], narrow, {}, dict(guest.memory_mib or {}))
     if count(homes) == 1 and guest.memory_mib is not None:
         elsewhere = sum(mib for numa_node, mib in guest.memory_mib.items() if not homes >> numa_node & 1)
         if elsewhere * _MIB <= IGNORED:
@@ -102,11 +138,10 @@ def memory_work(tree: Tree, guest: Running, cells: t.Sequence[Cell], entry: t.Op
     return work
 
 
-def _narrow(has: int, cells: t.Sequence[Cell]) -> t.Optional[int]:
-    """What AllowedMemoryNodes shall become; None where it is so, or cannot say what the cells want."""
+def _wanted_nodes(cells: t.Sequence[Cell]) -> int:
+    """What AllowedMemoryNodes shall be, as a mask; 0 where they cannot say what the cells want."""
     homes = homes_of(cells)
-    one_node = count(homes) == 1 and all(cell.policy == "bind" for cell in cells)
-    return homes if one_node and has != homes else None
+    return homes if count(homes) == 1 and all(cell.hostnodes and cell.policy == "bind" for cell in cells) else 0
 
 
 def release_work(tree: Tree, guest: Running, entry: t.Mapping[str, t.Any]) -> t.Optional[MemoryWork]:
@@ -122,21 +157,30 @@ def release_work(tree: Tree, guest: Running, entry: t.Mapping[str, t.Any]) -> t.
     return MemoryWork(everything, has, [], everything, {}, dict(guest.memory_mib or {}))
 
 
-def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork, deadline: float) -> t.Optional[Moved]:
-    """Move, then narrow where all has moved; None where the guest stopped meanwhile. What failed is in the result."""
+def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork, deadline: float, progress: Progress) -> t.Optional[Moved]:
+    """Open or widen, move, then narrow where all has moved; None where the guest stopped meanwhile. What failed is in the result."""
     if not still_runs(tree, guest):
         return None
     moved, held = Moved(work.before_mib, work.before_mib), work.has
+    first = work.narrow if work.opens else work.widened
     try:
-        if work.widened:
-            hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(work.widened))
-            held = work.widened
+        if first:
+            _hold(tree, hands, guest, first)
+            held = first
         if work.ranges:
-            moved = move(tree, hands, guest, work.ranges, deadline)
-        if work.narrow is not None and moved.finished and not moved.left_mib and still_runs(tree, guest):
-            hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(work.narrow))
-            held = work.narrow
+            moved = move(tree, hands, guest, work.ranges, deadline, progress)
+        if work.narrow not in (None, held) and moved.finished and not moved.left_mib and still_runs(tree, guest):
+            _hold(tree, hands, guest, work.narrow or 0)
+            held = work.narrow or 0
     except SettingError as e:
         moved.failure = str(e)
     moved.held = held
     return moved if still_runs(tree, guest) else None
+
+
+def _hold(tree: Tree, hands: Hands, guest: Running, numa_nodes: int) -> None:
+    """Set AllowedMemoryNodes, and wait until they are in force: pages cannot be moved there before. Raises SettingError."""
+    hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(numa_nodes))
+    end = time.monotonic() + _PATIENCE_S
+    while tree.cpulist(_mems(guest.vmid)) != numa_nodes and time.monotonic() < end and still_runs(tree, guest):
+        time.sleep(_PAUSE_S)

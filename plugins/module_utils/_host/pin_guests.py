@@ -19,8 +19,11 @@ from .cpus import read_cpu_sets
 from .files import Tree
 from .hands import Hands, Unanswered
 from .housekeeping import set_unit, shown_unit, units_to_set
+from .kept import FOLDER, alone
 from .memory_move import Moved
-from .memory_work import MemoryWork, all_memory_nodes, carry_out_memory, memory_work, release_work
+from .memory_progress import Progress
+from .memory_rounds import carry_out_all
+from .memory_work import MemoryWork, all_memory_nodes, memory_job
 from .pin_wishes import Wishes, wishes_of
 from .pinning import Target, fixed_warning, released, shown_after, shown_before, tighter, warnings_for
 from .pinning_apply import VmJob, carry_out, prepare
@@ -42,6 +45,7 @@ class Run:
     wishes: Wishes
     kept: Kept
     isolated: int
+    say: t.Callable[[str], None]
     rows: t.List[Row] = field(default_factory=list)
     units: t.List[Row] = field(default_factory=list)
     warnings: t.List[str] = field(default_factory=list)
@@ -88,14 +92,11 @@ class Run:
     def _look_at_vm(self, row: Row, target: Target, guest: Running) -> None:
         job = prepare(self.tree, guest, target)
         entry = self.kept.of(guest)
-        if row["class"] is None:
-            memory = release_work(self.tree, guest, entry) if entry else None
-        else:
-            memory = memory_work(self.tree, guest, target.cells, entry) if self.wishes.memory_move else None
+        memory = memory_job(self.tree, guest, target.cells, entry, self.wishes.memory_move)
         row.update(changed=bool(job.work) or bool(memory), before=shown_before(guest), after=shown_after(target, guest, job.rooms))
         if memory and memory.narrow is not None:
             self._show_held(row, memory.has, memory.narrow)
-        if memory and row["class"] is not None:
+        if memory and memory.moves:
             row["memory"] = memory_row(memory, None)
         self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
         if job.work:
@@ -150,10 +151,7 @@ class Run:
             self._act_on_cpus(row, vm)
         for unit, cpus in self.services.items():
             self._act_on_unit(unit, cpus)
-        deadline = time.monotonic() + self.wishes.memory_timeout_s
-        for row, vm, memory in vms:
-            if not row["failed"] and not row["skipped"]:
-                self._act_on_memory(row, vm, memory, deadline)
+        self._act_on_memory([entry for entry in vms if not entry[0]["failed"] and not entry[0]["skipped"]])
         self.kept.forget(self.tree, self.wishes.node)
         if self.kept != on_disk:
             self.kept.write(self.tree)
@@ -185,32 +183,36 @@ class Run:
             if guest.vmid not in self.known and as_before and not isinstance(e, Unanswered):
                 self.kept.guests.pop(str(guest.vmid), None)
 
-    def _act_on_memory(self, row: Row, job: VmJob, memory: t.Optional[MemoryWork], deadline: float) -> None:
+    def _act_on_memory(self, vms: t.Sequence[t.Tuple[Row, VmJob, t.Optional[MemoryWork]]]) -> None:
         """After the CPUs of all guests, because moving takes long. The CPUs stay as planned where it fails."""
-        moved = None
-        if memory:
-            moved = carry_out_memory(self.tree, self.hands, job.guest, memory, deadline)
-            if moved is None:
+        deadline = time.monotonic() + self.wishes.memory_timeout_s
+        works = [(job.guest, memory) for _row, job, memory in vms if memory]
+        done = carry_out_all(self.tree, self.hands, works, deadline, Progress(self.say))
+        for row, job, memory in vms:
+            moved = done.get(job.guest.vmid)
+            if memory and moved:
+                self._note_memory(row, job, memory, moved)
+            elif memory:
                 self._stopped(row)
-                return
-            self._note_memory(row, job, memory, moved)
-        if row["class"] is None and not (moved and moved.failure):
-            self.kept.guests.pop(str(job.guest.vmid), None)
+            if row["class"] is None and not row["skipped"] and not row["failed"]:
+                self.kept.guests.pop(str(job.guest.vmid), None)
 
     def _note_memory(self, row: Row, job: VmJob, memory: MemoryWork, moved: Moved) -> None:
-        row["changed"] = bool(job.work) or moved.steps > 0 or moved.held != memory.has
+        row["changed"] = bool(job.work) or moved.moved_mib > 0 or moved.held != memory.has
         if memory.narrow is not None:
             self._show_held(row, memory.has, moved.held)
-        if row["class"] is not None:
+        if memory.moves:
             row["memory"] = memory_row(memory, moved)
         entry = self.kept.of(job.guest)
         if entry is not None:
-            entry["left_mib"] = {str(numa_node): mib for numa_node, mib in moved.left_mib.items()} if moved.finished else {}
+            entry["left_mib"] = {str(numa_node): mib for numa_node, mib in moved.stuck_mib.items()} if moved.finished else {}
+            if not moved.failure:
+                entry["memory_nodes"] = [text for text in entry["memory_nodes"] if text == format_cpulist(moved.held)]
         if moved.failure:
             row.update(failed=True, reason=f"{moved.failure} The CPUs of guest {job.guest.vmid} are as planned.")
             self.failures.append(row["reason"])
-        elif moved.left_mib:
-            self.warnings.append(left_over(job.guest.vmid, moved))
+        else:
+            self.warnings += left_over(job.guest.vmid, moved)
 
     def _act_on_container(self, row: Row, job: ContainerJob) -> None:
         try:
@@ -242,24 +244,45 @@ class Run:
         row.update(failed=True, changed=False, reason=message, after=row["before"])
         self.failures.append(message)
 
-    def result(self) -> Result:
-        """What RETURN of the module says."""
-        changed = any(row["changed"] for row in self.rows) or bool(self.units)
+    @property
+    def changes(self) -> bool:
+        """Whether anything was changed or, before it acts, has to be."""
+        return any(row["changed"] for row in self.rows) or bool(self.units)
+
+    def outcome(self) -> t.Tuple[Result, t.List[str], t.List[str]]:
+        """What RETURN of the module says, warnings and failures."""
         lines = lines_of(self.rows, self.units, self.failed_units)
-        return {"changed": changed, "node": self.wishes.node, "guests": self.rows, "units": self.units, "lines": lines}
+        result = {"changed": self.changes, "node": self.wishes.node, "guests": self.rows, "units": self.units, "lines": lines}
+        return result, self.warnings, self.failures
 
 
 def pin_guests(
-    tree: Tree, hands: Hands, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], check: bool
+    tree: Tree,
+    hands: Hands,
+    options: t.Mapping[str, t.Any],
+    plan: t.Optional[t.Mapping[str, t.Any]],
+    check: bool,
+    say: t.Callable[[str], None] = lambda _sentence: None,
+    wait_s: float = 10.0,
 ) -> t.Tuple[Result, t.List[str], t.List[str]]:
     """Make what runs on the host agree with `plan` as `options` say (node, state, memory_move, memory_timeout, housekeeping).
 
-    With `check` only say what would change. Returns the result, warnings, and a sentence for each thing that failed, everything
-    else being done. Raises PlanError, FactsError and SettingError with nothing changed.
+    With `check` only say what would change. `say` gets a sentence now and then while memory moves; `wait_s`: how long to wait for
+    another run on this host. Returns the result, warnings, and a sentence for each thing that failed, everything else being done.
+    Raises PlanError, FactsError and SettingError with nothing changed.
     """
-    kept = Kept.read(tree)
-    run = Run(tree, hands, wishes_of(tree, options, plan, kept), kept, read_cpu_sets(tree).isolated or 0)
-    run.look()
-    if not check:
+
+    def look() -> Run:
+        kept = Kept.read(tree)
+        run = Run(tree, hands, wishes_of(tree, options, plan, kept), kept, read_cpu_sets(tree).isolated or 0, say)
+        run.look()
+        return run
+
+    if check or not tree.exists(FOLDER):  # it is only made where there is something to do
+        run = look()
+        if check or not run.changes:
+            return run.outcome()
+    with alone(tree, wait_s):
+        run = look()  # another run may have ended since
         run.act()
-    return run.result(), run.warnings, run.failures
+    return run.outcome()

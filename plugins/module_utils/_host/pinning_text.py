@@ -8,9 +8,10 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 
 from __future__ import annotations
 
+import errno
 import typing as t
 
-from .._engine.cpuset import format_cpulist
+from .._engine.cpuset import format_cpulist, parse_cpulist
 from .memory_move import Moved
 from .memory_work import MemoryWork
 from .pinning import Target
@@ -41,17 +42,32 @@ def memory_row(memory: MemoryWork, moved: t.Optional[Moved]) -> Row:
 
     row: Row = {"numa_nodes": format_cpulist(memory.homes), "before": texts(memory.before_mib), "astray": texts(memory.astray_mib)}
     if moved is not None:
-        row.update(after=texts(moved.after), moved_mib=moved.moved_mib, left=texts(moved.left_mib), finished=moved.finished)
-        row.update(steps=moved.steps, seconds=moved.seconds)
+        row.update(after=texts(moved.after), moved_mib=moved.moved_mib, left=texts(moved.left_mib), refused=texts(moved.refused_mib))
+        row.update(finished=moved.finished, steps=moved.steps, seconds=moved.seconds)
     return row
 
 
-def left_over(vmid: int, moved: Moved) -> str:
-    """A warning of memory that is still elsewhere."""
-    left = " and ".join(f"{mib} MiB on NUMA node {numa_node}" for numa_node, mib in moved.left_mib.items())
-    if moved.finished:
-        return f"Guest {vmid} still has {left}, which the kernel would not move, as a device may use it directly."
-    return f"Time was up for the memory of guest {vmid}, which still has {left}; run it again to go on."
+def left_over(vmid: int, moved: Moved) -> t.List[str]:
+    """Warnings of memory that is still elsewhere."""
+    warnings = []
+    if moved.refused_mib:
+        text = "has no room for" if moved.lacks_room else "is closed by a cgroup (cpuset.mems) to"
+        numa_nodes = [numa_node for numa_node, code in sorted(moved.refused.items()) if (code == errno.ENOMEM) == moved.lacks_room]
+        warnings.append(
+            f"NUMA node {' and '.join(map(str, numa_nodes))} {text} memory of guest {vmid}, which still has {_amounts(moved.refused_mib)}; "
+            f"{'free some of it' if moved.lacks_room else 'open it'} and run this again, or plan again."
+        )
+    if moved.stuck_mib and moved.finished:
+        left = _amounts(moved.stuck_mib)
+        warnings.append(f"Guest {vmid} still has {left}, which the kernel would not move, as a device may use it directly.")
+    elif moved.stuck_mib:
+        left = _amounts(moved.stuck_mib)
+        warnings.append(f"Time was up for the memory of guest {vmid}, which still has {left}; run it again to go on.")
+    return warnings
+
+
+def _amounts(mib_by_node: t.Mapping[int, int]) -> str:
+    return " and ".join(f"{mib} MiB on NUMA node {numa_node}" for numa_node, mib in mib_by_node.items())
 
 
 def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row], failed_units: t.Sequence[str]) -> t.List[str]:
@@ -63,7 +79,7 @@ def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row], failed_units: t.Sequ
 
 def _sentences(row: Row) -> t.Iterator[str]:
     if row["changed"]:
-        parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row.get("memory"))]
+        parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row)]
         yield f"Guest {row['vmid']}: {', '.join(filter(None, parts)) or 'memory is open again'}."
     if row["failed"]:
         yield f"Failed: {row['reason']}"
@@ -87,11 +103,16 @@ def _key(before: Row, after: Row) -> str:
     return f"cpuset of its next start {before['stored'] or 'unset'} -> {after['stored'] or 'unset'}"
 
 
-def _memory(memory: t.Optional[Row]) -> str:
-    if not memory:
-        return ""
-    amount = memory.get("moved_mib", sum(memory["astray"].values()))
-    return f"{amount} MiB to NUMA node {memory['numa_nodes']}" if amount else f"memory held to NUMA node {memory['numa_nodes']}"
+def _memory(row: Row) -> str:
+    memory = row.get("memory") or {}
+    amount = memory.get("moved_mib", sum(memory.get("astray", {}).values()))
+    moved = f"{amount} MiB to NUMA node {memory['numa_nodes']}" if amount else ""
+    before, after = (row[side].get("memory_nodes", "") for side in ("before", "after"))
+    if before == after:
+        return moved
+    if not parse_cpulist(before) & ~parse_cpulist(after):
+        return f"{moved}, memory is open again".lstrip(", ")
+    return moved or f"memory held to NUMA node {after}"
 
 
 def diff_of(result: Row) -> t.Dict[str, t.Any]:

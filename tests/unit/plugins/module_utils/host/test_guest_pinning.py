@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError, SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host import qmp, scope
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import kept, qmp, scope
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import pin_guests as pin_guests_module
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import Unanswered
@@ -20,6 +23,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning_text
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.sysfs import read_host
 from runtime_trees import RunningHost, StuckQmpServer
 from runtime_trees.kernel_rules import RuledHands
+from runtime_trees.memory_rules import RuledPages
 from sysfs_trees import write_tree
 
 Facts = t.Dict[str, t.Any]
@@ -37,6 +41,7 @@ class Host:
         self.hands = RuledHands(self.tree)
         self.warnings: t.List[str] = []
         self.failures: t.List[str] = []
+        self.wait_s = 0.0
         for name in ("qemu.slice", "lxc", *SERVICES):
             self.running.cgroup(name, [], asked="", effective="0-63")
         self.running.write(f"{CGROUP}/cpuset.mems.effective", "0-3\n")
@@ -53,7 +58,7 @@ class Host:
     def pin(self, plan: t.Optional[Facts], check: bool = False, **options: t.Any) -> Facts:
         self.hands.writes.clear()
         full = {"node": "pve1", "state": "present", "memory_move": False, "memory_timeout": 60, "housekeeping": False, **options}
-        result, self.warnings, self.failures = pin_guests(self.tree, self.hands, full, plan, check)
+        result, self.warnings, self.failures = pin_guests(self.tree, self.hands, full, plan, check, wait_s=self.wait_s)
         return result
 
     def row(self, result: Facts, vmid: int) -> Facts:
@@ -451,6 +456,105 @@ def test_cpus_stay_as_planned_where_only_the_memory_fails(host):
     host.pin(None, state="absent")
     host.pin(plan, memory_move=True)
     assert [value for _kind, _what, value in host.hands.writes if "Memory" in value] == ["AllowedMemoryNodes=1"] * 2
+
+
+PREFERRED_1 = [{**NUMA_1["numa_cells"][0], "policy": "preferred"}]
+NUMA_0_AND_1 = [{**NUMA_1["numa_cells"][0], "hostnodes": "0-1"}]
+
+
+@pytest.mark.parametrize(("cells", "memory_move"), [([], True), ([], False), (PREFERRED_1, True), (NUMA_0_AND_1, True)])
+def test_memory_is_open_again_where_the_plan_does_not_hold_it_any_more(host, cells, memory_move):
+    plan = with_memory(host)
+    host.pin(plan, memory_move=True)
+    changed = {**plan, "placements": [{**plan["placements"][0], "numa_cells": cells}, plan["placements"][1]]}
+    expected = host.pin(changed, check=True, memory_move=memory_move)
+    result = host.pin(changed, memory_move=memory_move)
+    assert result == expected
+    assert host.hands.writes == [("property", "101.scope", "AllowedMemoryNodes=0-3")]
+    assert result["lines"] == ["Guest 101: memory is open again."]
+    assert [diff_of(result)[side]["guests"]["101"]["memory_nodes"] for side in ("before", "after")] == ["1", "0-3"]
+    assert not host.pin(changed, memory_move=memory_move)["changed"]
+    host.hands.set_property("101.scope", "AllowedMemoryNodes", "1")  # by its owner
+    assert not host.pin(changed, memory_move=memory_move)["changed"]
+
+
+def test_held_memory_is_opened_without_memory_move_only_where_it_is_planned_elsewhere(host):
+    plan = with_memory(host)
+    host.pin(plan, memory_move=True)
+    assert not host.pin(plan)["changed"]
+    elsewhere = [{**entry, "numa_cells": [{**entry["numa_cells"][0], "hostnodes": "0"}]} for entry in plan["placements"]]
+    host.pin({**plan, "placements": elsewhere[:1] + plan["placements"][1:]})
+    assert host.hands.writes == [("property", "101.scope", "AllowedMemoryNodes=0-3")]
+    backend = "memory-backend-ram,id=ram-node0,size=96M,host-nodes=1,policy=bind"
+    host.running.write("proc/6000/cmdline", "\0".join(["/usr/bin/kvm", "-id", "102", "-object", backend]))
+    assert not host.pin({**plan, "placements": elsewhere})["changed"]  # QEMU's own binding would become one to another NUMA node
+
+
+def test_memory_without_room_is_tried_again_by_the_next_run(host):
+    host.running.vm(101, 5000, vcpus=4, memory={0: 96})
+    host.hands = RuledPages(host.running, 5000, [(0x7F0000000000, 96, "bind:0", 0)])
+    host.hands.room = {1: 64}
+    plan = host.plan({**DB, **NUMA_1})
+    assert host.row(host.pin(plan, memory_move=True), 101)["memory"]["refused"] == {"0": 32}
+    again = host.pin(plan, memory_move=True)
+    assert not again["changed"]
+    (warning,) = host.warnings
+    assert warning.startswith("NUMA node 1 has no room for memory of guest 101, which still has 32 MiB on NUMA node 0; ")
+    host.hands.room = {}
+    assert host.pin(plan, memory_move=True)["lines"] == ["Guest 101: 32 MiB to NUMA node 1."]
+    assert host.hands.writes[-1] == ("property", "101.scope", "AllowedMemoryNodes=1")
+
+
+# --- two runs at once ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def another_run(host: Host) -> t.Iterator[None]:
+    descriptor = os.open(host.tree.full(kept.FOLDER), os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def test_two_runs_exclude_each_other(host, monkeypatch):
+    plan = with_guests(host)
+    host.pin(plan)
+    with another_run(host):
+        assert not host.pin(plan, check=True)["changed"]
+        with pytest.raises(SettingError, match=r"^Another run of corepin works on this host .it holds .*/var/lib/corepin.; run"):
+            host.pin(None, state="absent")
+    assert host.hands.writes == []
+    other = another_run(host)
+    other.__enter__()
+    monkeypatch.setattr(kept.time, "sleep", lambda _seconds: other.__exit__(None, None, None))
+    host.wait_s = 60
+    assert host.pin(None, state="absent")["changed"]
+    with another_run(host):  # nobody has it now
+        pass
+
+
+def test_what_another_first_run_did_meanwhile_is_known(host, monkeypatch):
+    plan = with_guests(host)
+    alone = pin_guests_module.alone
+
+    def late(tree: Tree, wait_s: float) -> t.ContextManager[None]:
+        monkeypatch.setattr(pin_guests_module, "alone", alone)
+        host.pin({**plan, "placements": [{**DB, **plan["placements"][0], "cpus": "16-19"}, plan["placements"][1]]})
+        host.hands.writes.clear()
+        return alone(tree, wait_s)
+
+    monkeypatch.setattr(pin_guests_module, "alone", late)
+    result = host.pin(plan)
+    assert host.row(result, 101)["before"]["scope"] == "16-19"
+    assert not host.row(result, 102)["changed"]
+
+
+def test_a_run_with_nothing_to_do_makes_no_folder(host):
+    host.running.vm(101, 5000, vcpus=4)
+    assert not host.pin(host.plan({**DB, "cpus": "0-63", "vcpu_pinning": False}))["changed"]
+    assert not host.tree.exists(kept.FOLDER)
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # Copyright (c) corepin contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hands on real threads and pages of this machine, and memory moves on generated mappings."""
+"""The hands on real threads and pages of this machine."""
 
 from __future__ import annotations
 
@@ -12,25 +12,17 @@ import os
 import re
 import subprocess
 import sys
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import cpus_of, lowest, mask_of
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import lowest, mask_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.guest import Cell
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import Hands
+from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import REFUSALS, Hands
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.mappings import read_mappings
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.memory_move import move
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.memory_work import carry_out_memory, memory_work, release_work
-from ansible_collections.corepin.proxmox.plugins.module_utils._host.runtime import read_vm
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.threads import Thread, qemu_threads
-from runtime_trees import RunningHost
-from runtime_trees.kernel_rules import RuledHands
 
-MIB = 1 << 20
 _VM = """
 import threading, time
 named = threading.Barrier(5)
@@ -136,142 +128,14 @@ def test_what_systemd_refuses_is_a_sentence():
         Hands(Tree()).set_property("corepin-no-such.scope", "AllowedCPUs", "0")
 
 
-# --- memory --------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("code", REFUSALS)
+def test_the_page_that_a_numa_node_refuses_is_named(monkeypatch, code):
+    """The kernel fails the whole call, and leaves the status of that page and of all after it as they were."""
 
+    def full_after_one_page(_self: Hands, *arguments: t.Any) -> int:
+        arguments[4][0] = 1
+        ctypes.set_errno(code)
+        return -1
 
-class Pages(RuledHands):
-    """Pages of a generated process, by address; `pinned` ones stay."""
-
-    def __init__(self, host: RunningHost, pid: int, mappings: t.Sequence[t.Tuple[int, int, str, int]]) -> None:
-        """`mappings`: address, MiB, policy, NUMA node."""
-        super().__init__(Tree(str(host.root)))
-        self.host, self.pid, self.mappings = host, pid, mappings
-        self.place = {address + offset: node for address, mib, _policy, node in mappings for offset in range(0, mib * MIB, 4096)}
-        self.pinned: t.Set[int] = set()
-        self.show()
-
-    def show(self) -> None:
-        maps, numa_maps = [], []
-        for address, mib, policy, _node in self.mappings:
-            found: t.Dict[int, int] = {}
-            for page in range(address, address + mib * MIB, 4096):
-                found[self.place[page]] = found.get(self.place[page], 0) + 1
-            maps.append(f"{address:x}-{address + mib * MIB:x} rw-p 00000000 00:00 0\n")
-            numbers = " ".join(f"N{node}={pages}" for node, pages in sorted(found.items()))
-            numa_maps.append(f"{address:x} {policy} anon={mib * 256} dirty={mib * 256} {numbers} kernelpagesize_kB=4\n")
-        self.host.write(f"proc/{self.pid}/maps", "00400000-00500000 r-xp 00000000 08:01 1  /usr/bin/kvm\n" + "".join(maps))
-        self.host.write(f"proc/{self.pid}/numa_maps", "00400000 default file=/usr/bin/kvm N0=90 kernelpagesize_kB=4\n" + "".join(numa_maps))
-
-    def pages(self, pid: int, addresses: t.Sequence[int], numa_nodes: t.Optional[t.Sequence[int]] = None) -> t.List[int]:
-        for address, node in zip(addresses, numa_nodes or ()):
-            if address not in self.pinned:
-                self.place[address] = node
-        if numa_nodes:
-            self.writes.append(("pages", len(addresses), str(numa_nodes[0])))
-            self.show()
-        return [-errno.EBUSY if numa_nodes and address in self.pinned else self.place[address] for address in addresses]
-
-
-CELLS = (Cell(0b11, 32, 0b10, "bind"), Cell(0b1100, 32, 0b1000, "bind"))
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> RunningHost:
-    host = RunningHost(tmp_path / "host")
-    host.vm(101, 5000, vcpus=4, memory={0: 96})
-    host.write("sys/fs/cgroup/cpuset.mems.effective", "0-3\n")
-    return host
-
-
-def backends(host: RunningHost, *nodes: str) -> None:
-    words = [
-        word
-        for number, node in enumerate(nodes)
-        for word in ("-object", f"memory-backend-ram,id=ram-node{number},size=32M,host-nodes={node},policy=bind")
-    ]
-    host.write("proc/5000/cmdline", "".join(f"{word}\0" for word in ["/usr/bin/kvm", "-id", "101", *words]))
-
-
-def test_one_numa_node_takes_all_and_new_memory_follows(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 80, "bind:0", 0), (0x7F1000000000, 16, "default", 0)])
-    guest = read_vm(hands.tree, 101)
-    work = memory_work(hands.tree, guest, CELLS[:1], None)
-    assert (work.astray_mib, work.narrow, work.settings) == ({0: 96}, 0b10, ["1"])
-    moved = carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60)
-    assert (moved.before, moved.after, moved.moved_mib, moved.left_mib, moved.steps) == ({0: 96}, {1: 96}, 96, {}, 2)
-    assert hands.writes[-1] == ("property", "101.scope", "AllowedMemoryNodes=1")
-    host.vm(101, 5000, vcpus=4, memory={1: 96})
-    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "1\n")
-    assert not memory_work(hands.tree, read_vm(hands.tree, 101), CELLS[:1], {"memory_nodes": ["1"], "left_mib": {}})
-
-
-def test_the_way_back_is_opened_before_the_move(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 32, "bind:0", 0)])
-    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "0\n")
-    guest = read_vm(hands.tree, 101)
-    work = memory_work(hands.tree, guest, CELLS[:1], {"memory_nodes": ["0"], "left_mib": {}})
-    carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60)
-    assert [value for kind, _what, value in hands.writes if kind == "property"] == ["AllowedMemoryNodes=0-1", "AllowedMemoryNodes=1"]
-    assert memory_work(hands.tree, guest, CELLS[:1], {"memory_nodes": [], "left_mib": {}}).narrow is None  # somebody else's
-
-
-def test_memory_that_somebody_else_holds_stays(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 32, "bind:0", 0)])
-    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "0\n")
-    work = memory_work(hands.tree, read_vm(hands.tree, 101), CELLS[:1], None)
-    assert not work
-    assert work.why_not == "somebody else holds it to NUMA nodes 0 (AllowedMemoryNodes)"
-
-
-def test_a_binding_that_qemu_was_started_with_is_kept(host):
-    host.vm(101, 5000, vcpus=4, memory={1: 96})
-    tree, entry = Tree(str(host.root)), {"memory_nodes": ["1"], "left_mib": {}}
-    guest = read_vm(tree, 101)
-    assert memory_work(tree, guest, CELLS[:1], None).narrow == 0b10
-    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "1\n")
-    assert release_work(tree, guest, entry).settings == ["0-3"]
-    backends(host, "1")
-    assert release_work(tree, guest, entry) is None
-    host.write("sys/fs/cgroup/qemu.slice/101.scope/cpuset.mems", "\n")
-    assert not memory_work(tree, guest, CELLS[:1], None)
-
-
-def test_cell_by_cell_to_several_numa_nodes(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 32, "bind:2", 0), (0x7F1000000000, 32, "bind:0", 0), (0x7F2000000000, 8, "default", 0)])
-    backends(host, "0", "2")
-    guest = read_vm(hands.tree, 101)
-    work = memory_work(hands.tree, guest, CELLS, None)
-    assert (work.astray_mib, work.narrow) == ({0: 64}, None)
-    moved = carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60)
-    assert (moved.after, moved.left_mib) == ({0: 8, 1: 32, 3: 32}, {})
-    assert (hands.place[0x7F0000000000], hands.place[0x7F1000000000]) == (3, 1)
-    assert not memory_work(hands.tree, guest, CELLS, None)
-
-
-def test_cells_that_cannot_be_told_apart_stay(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 32, "default", 0), (0x7F1000000000, 32, "default", 0)])
-    guest = read_vm(hands.tree, 101)
-    assert memory_work(hands.tree, guest, CELLS, None).why_not.startswith("it was started with other cells than planned")
-    backends(host, "0", "0")
-    assert memory_work(hands.tree, guest, CELLS, None).why_not == "the memory of its cell 0 cannot be told from that of others"
-
-
-def test_pinned_memory_is_reported_and_not_tried_again(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 32, "bind:0", 0)])
-    hands.pinned = {0x7F0000000000 + page * 4096 for page in range(16 * 256)}
-    guest = read_vm(hands.tree, 101)
-    work = memory_work(hands.tree, guest, CELLS[:1], None)
-    moved = carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60)
-    assert (moved.moved_mib, moved.left_mib, moved.finished) == (16, {0: 16}, True)
-    assert not any(kind == "property" for kind, _what, _value in hands.writes)
-    again = memory_work(hands.tree, guest, CELLS[:1], {"memory_nodes": [], "left_mib": {"0": 16}})
-    assert not again
-
-
-def test_a_time_limit(host):
-    hands = Pages(host, 5000, [(0x7F0000000000, 96, "bind:0", 0)])
-    guest = read_vm(hands.tree, 101)
-    work = memory_work(hands.tree, guest, CELLS[:1], None)
-    moved = move(hands.tree, hands, guest, work.ranges, time.monotonic() - 1)
-    assert (moved.finished, moved.moved_mib, moved.left_mib) == (False, 0, {0: 96})
-    assert list(cpus_of(work.homes)) == [1]
+    monkeypatch.setattr(Hands, "_move_pages", full_after_one_page)
+    assert Hands(Tree()).pages(1, [4096, 8192, 12288], [1, 1, 1]) == [1, -code, -errno.EAGAIN]
