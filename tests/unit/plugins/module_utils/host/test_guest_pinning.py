@@ -587,6 +587,23 @@ def test_killed_at_any_change_the_next_run_converges_and_absent_works(host, kill
     assert not host.tree.exists(KEPT)
 
 
+@pytest.mark.parametrize("killed_at", [0, 1])
+def test_killed_while_memory_is_held_or_opened_the_next_run_goes_on(host, killed_at):
+    held = with_memory(host)
+    opened = host.plan(*({**entry, "numa_cells": []} for entry in held["placements"]))
+    host.pin(held)
+    for plan, mems in ((held, "1"), (opened, "0-3")):
+        host.hands.die_at = killed_at
+        with pytest.raises(KeyboardInterrupt):
+            host.pin(plan, memory_move=True)
+        host.hands.die_at = None
+        assert host.pin(plan, memory_move=True)["changed"]
+        assert not host.pin(plan, memory_move=True)["changed"]
+        assert {host.tree.text(f"{CGROUP}/qemu.slice/{vmid}.scope/cpuset.mems") for vmid in (101, 102)} == {mems}
+    host.pin(None, state="absent")
+    assert not host.tree.exists(KEPT)
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next(host):
     folder = "var/lib/corepin"
     for name in (".corepin-guest-pinning.json.99999999", f".corepin-guest-pinning.json.{os.getpid()}", ".corepin-guest-pinning.json.1"):
