@@ -20,9 +20,9 @@ def host_tuning(plan: t.Any, host: t.Any) -> t.Dict[str, t.Any]:
     """{busy: [{cpus, governor, epp}], free: {governor, epp} or None, interrupts: [{pci, cpus, vmid, required}]} for the host with
     the facts `host`.
 
-    Values that nobody asked for are left out. No device is required, so that one that has gone does not stop the others. Raises
-    PlanError for a plan that was edited, that is older than this host's layout, or that does not know the host; FactsError for
-    facts without a name.
+    Values that nobody asked for are left out. No device is required, so that one that has gone or is protected does not stop the
+    others. Raises PlanError for a plan that was edited, that is older than this host's layout, or that does not know the host;
+    FactsError for facts without a name.
     """
     document = check_plan(plan)
     node = host.get("node") if isinstance(host, t.Mapping) else None
