@@ -53,9 +53,12 @@ class RuledPages(RuledHands):
     def pages(self, pid: int, addresses: t.Sequence[int], numa_nodes: t.Optional[t.Sequence[int]] = None) -> t.List[int]:
         if not numa_nodes:
             return [self.place[address] for address in addresses]
-        status = [-errno.EAGAIN] * len(addresses)
+        status, failed = [-errno.EAGAIN] * len(addresses), False
         for number, (address, node) in enumerate(zip(addresses, numa_nodes)):
+            if self.place[address] == node and failed:
+                break  # pages move together up to one that is there already; the kernel gives up where not all of them could
             status[number] = self._move(address, node)
+            failed |= status[number] < 0
             if status[number] in (-errno.ENOMEM, -errno.EACCES):
                 break
         self.writes.append(("pages", len(addresses), str(numa_nodes[0])))
@@ -67,7 +70,7 @@ class RuledPages(RuledHands):
         if node in self.closed:
             return -errno.EACCES
         if address in self.pinned or before == node:
-            return before if before == node else -errno.EBUSY
+            return before if before == node else -errno.EAGAIN
         if self.room.get(node, 1) <= 0:
             return -errno.ENOMEM
         for place, pages in ((node, -1), (before, 1)):

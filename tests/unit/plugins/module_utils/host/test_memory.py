@@ -121,6 +121,15 @@ def test_pinned_memory_is_reported_and_not_tried_again(host):
     assert not again
 
 
+def test_a_page_that_stays_does_not_keep_those_after_it(host):
+    hands = RuledPages(host, 5000, [(A, 32, "bind:0", 0)])
+    hands.pinned, hands.place[A + 4096] = {A}, 1
+    guest = read_vm(hands.tree, 101)
+    work = memory_work(hands.tree, guest, CELLS[:1], None)
+    moved = carry_out_memory(hands.tree, hands, guest, work, time.monotonic() + 60, Progress())
+    assert (sum(place == 0 for place in hands.place.values()), moved.left_mib) == (1, {})
+
+
 # --- NUMA nodes that refuse ----------------------------------------------------------------------------------------------------
 
 
