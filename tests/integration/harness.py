@@ -10,9 +10,11 @@ assert run.task("Plan").result["changed"] is False
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import typing as t
@@ -98,12 +100,19 @@ class Controller:
         return Run(done.returncode, done.stdout + done.stderr, [TaskResult(**json.loads(line)) for line in lines])
 
     def begin(self, playbook: str | Path, inventory: Inventory, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a playbook in a process group of its own, to be killed with all that it has started."""
+        """Start a playbook and do not wait for it; `kill` ends it."""
         command = [str(BIN / "ansible-playbook"), "-i", str(self.write_inventory(inventory)), str(playbook), *arguments]
         nothing = subprocess.DEVNULL
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self._environment(), start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing
-        )
+        return subprocess.Popen(command, cwd=self.folder, env=self._environment(), stdin=nothing, stdout=nothing, stderr=nothing)
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a playbook that was begun, and all that it has started: workers, and what they run, are in sessions of their own."""
+        mark = f"COREPIN_RECORD={self._record}".encode()
+        while started := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if mark in _environment_of(pid)]:
+            for pid in started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        process.wait()
 
     def program(self, name: str, *arguments: str, env: t.Optional[t.Mapping[str, str]] = None) -> subprocess.CompletedProcess[str]:
         """Run another of Ansible's programs: ansible-galaxy, ansible-doc, ansible-inventory."""
@@ -123,7 +132,7 @@ class Controller:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 
@@ -141,6 +150,14 @@ class Controller:
             "ANSIBLE_LOCALHOST_WARNING": "0",
             "COREPIN_RECORD": str(self._record),
         }
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    """Its variables as NAME=VALUE; none of a process that has ended, or that belongs to somebody else."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def local_host(**variables: t.Any) -> dict[str, t.Any]:

@@ -6,12 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
 import tempfile
 import threading
-import time
 import typing as t
 
 import pytest
@@ -55,16 +51,13 @@ def test_what_is_left_is_known_and_another_run_converges(make_world: t.Callable[
             change["vmid"]: (change["before"], change["after"]) for change in world.saved_plan["changes"]
         }
         killed = incident == "killed"
-        message = kill(world, vmid) if killed else apply_with(world, incident, vmid)
+        message = kill(world, vmid, changes[vmid][1]) if killed else apply_with(world, incident, vmid)
         done = {number for number, (_before, after) in changes.items() if has(world, number, after)}
         left = set(changes) - done
         assert all(has(world, number, changes[number][0]) for number in left), "a guest is half done"
         if left and not killed:
             assert all(str(number) in message for number in left), message
-        if incident in ("lost", "lock file"):
-            assert not left
-        elif not killed:
-            assert left
+        assert bool(left) is (incident not in ("lost", "lock file"))
 
         heal(world)
         again = world.run("plan")
@@ -100,8 +93,10 @@ def apply_with(world: World, incident: str, vmid: int) -> str:
     elif incident == "conflict":
         faults.add(**at, act=lambda: edit(world, vmid))
     elif incident == "lock file":
-        cluster.lock_timeout = 0.5
-        faults.add(**at, act=lambda: hold(world, vmid))
+        cluster.lock_timeout = 0.05
+        held = cluster.held_lock(vmid)
+        faults.add(**at, act=held.__enter__)
+        faults.add(**at, act=lambda: held.__exit__(None, None, None))  # before PVE is asked again
     elif incident == "offline":
         faults.add(**at, after_acceptance=True, act=lambda: setattr(cluster.node("pve2"), "online", False))
     elif incident == "revoked":
@@ -118,24 +113,23 @@ def edit(world: World, vmid: int) -> None:
     world.lab.cluster.store(guest, config)
 
 
-def hold(world: World, vmid: int) -> None:
-    """The lock file of the guest, for 1.2 times as long as PVE waits for it."""
-    held = world.lab.cluster.held_lock(vmid)
-    held.__enter__()
-    threading.Timer(0.6, held.__exit__, (None, None, None)).start()
+def kill(world: World, vmid: int, after: Keys) -> str:
+    """The run and all that it has started are gone while PVE has not answered the write of that guest yet, which it carries out."""
+    arrived, gone = threading.Event(), threading.Event()
 
+    def wait() -> None:
+        arrived.set()
+        gone.wait()
 
-def kill(world: World, vmid: int) -> str:
-    """The run and all that it has started are gone while PVE has not answered the write of that guest yet."""
-    arrived = threading.Event()
-    world.lab.faults.add(method="PUT", path=f"/{vmid}/", times=1, act=arrived.set, delay=1.0)
-    process: subprocess.Popen[bytes] = world.controller.begin("corepin.proxmox.apply", world.inventory)
+    world.lab.faults.add(method="PUT", path=f"/{vmid}/", times=1, act=wait)
+    process = world.controller.begin("corepin.proxmox.apply", world.inventory)
     try:
-        assert arrived.wait(120), "apply has not come to that guest"
+        assert arrived.wait(600), "apply has not come to that guest"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    time.sleep(1.5)  # PVE carries out what it has accepted
+        world.controller.kill(process)
+        gone.set()
+    with world.lab.cluster.mutex:
+        assert world.lab.cluster.mutex.wait_for(lambda: has(world, vmid, after), timeout=60)
     return ""
 
 
