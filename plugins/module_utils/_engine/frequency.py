@@ -28,6 +28,31 @@ class Setting:
     max_khz: t.Optional[int] = None
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What CPUs of a host can be given, faster ones first; both empty where the host has no frequency scaling."""
+
+    governors: t.Tuple[str, ...] = ()
+    epps: t.Tuple[str, ...] = ()
+
+
+def offer_of(groups: t.Optional[t.Sequence[t.Mapping[str, t.Any]]]) -> t.Optional[Offer]:
+    """What any of the groups in a host's fact `cpufreq` offers; None where they do not say.
+
+    Under the governor performance amd-pstate shows only the preference that holds then (see _host/governor.py); under another
+    one it has all of them.
+    """
+    if not all("governors" in group and "epps" in group for group in groups or ()):
+        return None
+    governors: t.Set[str] = set()
+    epps: t.Set[str] = set()
+    for group in groups or ():
+        governors.update(group["governors"] or ())
+        hidden = group.get("governor") == PERFORMANCE and list(group["epps"] or ()) == [PERFORMANCE]
+        epps.update(EPPS if hidden else group["epps"] or ())
+    return Offer(tuple(_in_order(governors, GOVERNORS)), tuple(_in_order(epps, EPPS)))
+
+
 def fastest(settings: t.Sequence[Setting]) -> Setting:
     """Of several wishes for the same CPUs the one that keeps them faster, value by value.
 
@@ -46,6 +71,11 @@ def fastest(settings: t.Sequence[Setting]) -> Setting:
 
 
 def _first(values: t.Sequence[t.Optional[str]], order: t.Sequence[str]) -> t.Optional[str]:
-    """The value that stands first in `order`; values that `order` does not know come last, by name."""
-    known = [value for value in values if value is not None]
-    return min(known, key=lambda value: (order.index(value) if value in order else len(order), value), default=None)
+    """The value that stands first in `order`."""
+    known = _in_order([value for value in values if value is not None], order)
+    return known[0] if known else None
+
+
+def _in_order(values: t.Iterable[str], order: t.Sequence[str]) -> t.List[str]:
+    """Values that `order` does not know come last, by name."""
+    return sorted(values, key=lambda value: (order.index(value) if value in order else len(order), value))

@@ -20,6 +20,7 @@ from functools import cached_property
 
 from .cpuset import count, cpus_of, lowest, mask_of, parse_cpulist
 from .errors import FactsError, GrammarError
+from .frequency import Offer, offer_of
 
 # ACPI's SLIT value for "the same NUMA node", and the usual one for "another NUMA node" where no table says.
 LOCAL_DISTANCE = 10
@@ -93,6 +94,7 @@ class Host:
     ceph: t.Optional[t.Mapping[str, int]] = None  # running daemons by kind
     arc_max_mib: t.Optional[int] = None  # what the ARC of ZFS may grow to; 0 without ZFS
     pci_devices: t.Mapping[str, PciDevice] = field(default_factory=dict)
+    frequency: t.Optional[Offer] = None  # governors and energy preferences that its CPUs can be given
 
     @classmethod
     def from_facts(cls, facts: Facts, name: t.Optional[str] = None) -> Host:
@@ -198,6 +200,7 @@ def _host_from_facts(facts: Facts, node: str) -> Host:
         ceph=None if facts.get("ceph") is None else {str(kind): int(number) for kind, number in facts["ceph"].items()},
         arc_max_mib=_optional_int((facts.get("zfs") or {}).get("arc_max_mib")),
         pci_devices=_pci_devices(facts.get("pci_devices") or []),
+        frequency=offer_of(facts["cpufreq"]) if "cpufreq" in facts else None,
     )
 
 

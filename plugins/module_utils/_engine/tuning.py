@@ -13,8 +13,10 @@ from dataclasses import asdict
 
 from .board import Board, Placement
 from .cpuset import format_cpulist, format_ordered, mask_of
+from .frequency import Offer
 from .guest import Guest, has_function
 from .policy import PINNED_CLASSES, Frequency
+from .wording import listed
 
 
 def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
@@ -23,7 +25,7 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     `busy` has one entry per frequency setting, by its lowest guest; `free` is for all other CPUs, None where nothing is wished
     for; `interrupts` are by guest and device, their CPUs in vCPU order. A device that several guests name goes to the one that
     runs. Rules of guests without CPUs of their own ask in vain, and so do those of guests of which nothing tells who has the
-    device; both become warnings.
+    device, and wishes for what no CPU of the host offers; all become warnings.
     """
     pinned: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
     floating: t.Dict[str, t.List[Placement]] = {node: [] for node in board.ledgers}
@@ -34,6 +36,7 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     for node, placements in pinned.items():
         _warn_about_floating(board, node, floating[node])
         entry = {"busy": _busy(placements), "free": free, "interrupts": _interrupts(board, node, placements)}
+        _warn_about_offer(board, node, [*entry["busy"], *([free] if free else [])])
         if any(entry.values()):
             tuning[node] = entry
     return tuning
@@ -118,3 +121,28 @@ def _warn_about_floating(board: Board, node: str, placements: t.Sequence[Placeme
             f"On host {node} the rules of guests {', '.join(map(str, asking))} set governor, epp or irq, which only guests of the classes "
             "dedicated and isolated have CPUs for; give them one of these classes, or leave these keys out."
         )
+
+
+def _warn_about_offer(board: Board, node: str, wishes: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    offer = board.ledgers[node].host.frequency
+    if not wishes or offer is None:
+        return
+    if offer == Offer():
+        board.warnings.append(
+            f"Host {node} has no frequency scaling, so that the governors and energy preferences of rules or free_cpus cannot be set "
+            "there; see whether its firmware keeps that to itself."
+        )
+        return
+    unknown = [*_unknown(wishes, "governor", "governor", offer.governors), *_unknown(wishes, "epp", "energy preference", offer.epps)]
+    if unknown:
+        board.warnings.append(
+            f"Host {node} does not offer {listed(unknown)} of rules or free_cpus, so that the playbook tune will fail there; its "
+            f"governors are {listed(offer.governors) or 'not known'}, and its energy preferences {listed(offer.epps) or 'none'}."
+        )
+
+
+def _unknown(wishes: t.Sequence[t.Mapping[str, t.Any]], key: str, word: str, offered: t.Collection[str]) -> t.List[str]:
+    """Numbers and `default` are no names of preferences: what becomes of them shows when they are set."""
+    asked = {str(wish[key]) for wish in wishes if wish[key] is not None}
+    known = {*offered, *(value for value in asked if key == "epp" and (value == "default" or value.isdigit()))}
+    return [f"the {word} {value}" for value in sorted(asked - known)]

@@ -17,9 +17,9 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.snapshot i
 from sample_hosts import eight_cores, snapshot
 
 
-def plan_for(policy: t.Mapping[str, t.Any], *guests: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+def plan_for(policy: t.Mapping[str, t.Any], *guests: t.Mapping[str, t.Any], **facts: t.Any) -> t.Dict[str, t.Any]:
     full = [{"node": "pve1", "vcpus": 4, "memory_mib": 1024, **guest} for guest in guests]
-    return place(Snapshot.from_dict(snapshot([eight_cores()], full)), Policy.from_dict(policy))
+    return place(Snapshot.from_dict(snapshot([{**eight_cores(), **facts}], full)), Policy.from_dict(policy))
 
 
 RULES = [
@@ -100,6 +100,51 @@ def test_floating_guests_have_no_cpus_to_tune():
 def test_free_cpus_know_two_keys():
     with pytest.raises(PolicyError, match="'min' is not a known key of free_cpus"):
         Policy.from_dict({"free_cpus": {"min": 1}})
+
+
+PASSIVE = {"cpus": "0-7", "governor": "schedutil", "governors": ["schedutil", "performance"], "epp": None, "epps": None}
+ACTIVE = {
+    "cpus": "8-15",
+    "governor": "powersave",
+    "governors": ["performance", "powersave"],
+    "epp": "power",
+    "epps": ["default", "power", "performance"],
+}
+AT_FULL_SPEED = {**ACTIVE, "governor": "performance", "epp": "performance", "epps": ["performance"]}  # as amd-pstate shows it then
+NO_SCALING = (
+    "Host pve1 has no frequency scaling, so that the governors and energy preferences of rules or free_cpus cannot be set there; see "
+    "whether its firmware keeps that to itself."
+)
+
+
+@pytest.mark.parametrize(
+    ("cpufreq", "rule", "free", "refused"),
+    [
+        ([PASSIVE], {"governor": "performance"}, {"governor": "schedutil"}, ""),
+        ([PASSIVE], {"governor": "powersave"}, {}, "the governor powersave"),
+        ([PASSIVE], {}, {"governor": "ondemand", "epp": "power"}, "the governor ondemand and the energy preference power"),
+        ([PASSIVE, ACTIVE], {"governor": "powersave", "epp": "power"}, {"governor": "schedutil"}, ""),
+        ([ACTIVE], {"epp": "balance_power"}, {}, "the energy preference balance_power"),
+        ([ACTIVE], {"epp": "128"}, {"epp": "default"}, ""),
+        ([AT_FULL_SPEED], {"governor": "powersave", "epp": "balance_power"}, {}, ""),
+        ([{"cpus": "0-15", "governor": "powersave"}], {"governor": "schedutil"}, {}, ""),
+        ([], {"irq": "follow"}, {}, ""),
+    ],
+)
+def test_wishes_that_no_cpu_of_a_host_offers_are_one_warning(cpufreq, rule, free, refused):
+    plan = plan_for({"rules": [{"match": {}, **rule}], "free_cpus": free}, {"vmid": 101}, cpufreq=cpufreq)
+    assert [warning.partition(" of rules")[0] for warning in plan["warnings"]] == [f"Host pve1 does not offer {refused}"] * bool(refused)
+
+
+def test_the_warning_says_what_the_host_has():
+    wish = {"rules": [{"match": {}, "governor": "powersave"}]}
+    [warning] = plan_for(wish, {"vmid": 101}, cpufreq=[PASSIVE])["warnings"]
+    assert warning == (
+        "Host pve1 does not offer the governor powersave of rules or free_cpus, so that the playbook tune will fail there; its governors "
+        "are performance and schedutil, and its energy preferences none."
+    )
+    assert plan_for(wish, {"vmid": 101}, cpufreq=None)["warnings"] == [NO_SCALING]
+    assert plan_for(wish, {"vmid": 101})["warnings"] == []
 
 
 def facts_of(plan: t.Mapping[str, t.Any], node: str = "pve1") -> t.Dict[str, t.Any]:
