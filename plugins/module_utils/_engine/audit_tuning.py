@@ -126,7 +126,7 @@ def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding
 def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, t.Any]]]:
     """A sentence and the columns what, planned and live per setting and value that CPUs among `own` should have and do not.
 
-    `default` and numbers as a preference read back as something else (see _host/governor_apply.py) and are not compared.
+    `default` and numbers as a preference read back as something else (see _host/governor_memory.py) and are not compared.
     """
     for key, word in _SETTINGS.items():
         wrong: t.Dict[str, t.Dict[str, int]] = {}
