@@ -18,7 +18,7 @@ from .container_cpuset import ContainerJob, carry_out_container, config_path, pr
 from .cpus import read_cpu_sets
 from .files import Tree
 from .hands import Hands, Unanswered
-from .housekeeping import set_unit, shown_unit, units_to_set
+from .housekeeping import note_units, set_unit, shown_unit, units_to_set
 from .kept import FOLDER, alone
 from .memory_move import Moved
 from .memory_progress import Progress
@@ -165,8 +165,7 @@ class Run:
         for row, container in self.containers:
             if row["class"] is not None and (container or str(container.vmid) in self.kept.containers):
                 self.kept.enter_container(container)
-        if self.wishes.services is not None:
-            self.kept.units.update({unit: format_cpulist(cpus) for unit, cpus in self.services.items()})
+        note_units(self.tree, self.kept.units, self.services, keep=self.wishes.services is not None)
         if self.wishes.targets and (self.kept.guests or self.kept.containers or self.kept.units):
             self.kept.reserved = format_cpulist(self.wishes.reserved)
 
@@ -227,9 +226,11 @@ class Run:
 
     def _act_on_unit(self, unit: str, cpus: int) -> None:
         try:
-            set_unit(self.tree, self.hands, unit, cpus)
+            set_unit(self.tree, self.hands, unit, cpus, keep=self.wishes.services is not None)
             if self.wishes.services is None:
                 del self.kept.units[unit]
+            else:
+                self.kept.units[unit]["set"] = [format_cpulist(cpus)]
         except SettingError as e:
             self.failures.append(str(e))
             self.failed_units.append(str(e))

@@ -32,20 +32,21 @@ class Kept:
 
     `guests`: {pid, started, masks: cpulists that were set on threads, memory_nodes: what AllowedMemoryNodes was set to,
     left_mib: memory by NUMA node that would not move}; `containers`: {before: the stored cpuset key or null, set: the cpulists that
-    the key was set to, live: those that the cgroup was, one each but while they are being set}; `units`: the cpulist that each was
-    set to.
+    the key was set to, live: those that the cgroup was, one each but while they are being set}; `units`: {before: the cpulist that
+    their owner had asked for, "" for none, set: those that they were given, one but while it is being set}.
     """
 
     reserved: str = ""
     guests: t.Dict[str, Entry] = field(default_factory=dict)
     containers: t.Dict[str, Entry] = field(default_factory=dict)
-    units: t.Dict[str, str] = field(default_factory=dict)
+    units: t.Dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, tree: Tree) -> Kept:
         """Raises SettingError where the file is damaged."""
         found = recall(tree, NAME)
-        return cls(found.get("reserved", ""), *(found.get(name, {}) for name in ("guests", "containers", "units")))
+        units = {unit: _unit(entry) for unit, entry in found.get("units", {}).items()}
+        return cls(found.get("reserved", ""), found.get("guests", {}), found.get("containers", {}), units)
 
     def write(self, tree: Tree) -> None:
         """Raises SettingError where the disk refuses."""
@@ -97,3 +98,8 @@ class Kept:
         if tree.exists(f"etc/pve/nodes/{node}"):  # else PVE's own file system is not there at the moment
             for vmid in [vmid for vmid in self.containers if not tree.exists(config_path(node, int(vmid)))]:
                 del self.containers[vmid]
+
+
+def _unit(entry: t.Union[Entry, str]) -> Entry:
+    """Files of earlier versions say of a unit only what it was given."""
+    return {"before": "", "set": [entry]} if isinstance(entry, str) else entry
