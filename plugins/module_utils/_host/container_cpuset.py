@@ -30,7 +30,7 @@ from .hands import Hands
 from .pinning import Target, check_available
 from .pinning_apply import partition_with
 from .runtime import Running
-from .scope import Scope, read_scope, scope_of_container
+from .scope import Scope, processes_in, read_scope, scope_of_container
 
 KEY = "lxc.cgroup2.cpuset.cpus"
 _LINE = re.compile(rf"^{re.escape(KEY)}(?::|\s*=)\s*(.*?)\s*$", re.MULTILINE)
@@ -38,6 +38,7 @@ _LOCKED = re.compile(r"^lock:\s*(\S+)", re.MULTILINE)
 _CORES = re.compile(r"^cores:\s*(\d+)\s*$", re.MULTILINE)
 _LOCKS = "run/lock/lxc"
 _LOCK_PATIENCE_S = 10.0
+_HALF = ".tmp.corepin"
 
 
 @dataclass
@@ -70,7 +71,8 @@ def config_path(node: str, vmid: int) -> str:
 def prepare_container(
     tree: Tree, node: str, vmid: int, guest: t.Optional[Running], target: Target, ours: t.Collection[str]
 ) -> ContainerJob:
-    """Look at what a container has. `ours`: what earlier runs set its key to. Raises SettingError where its CPUs are out of reach.
+    """Look at what a container has. `ours`: what earlier runs set its key to. Raises SettingError where its CPUs are out of reach, or
+    its key would have to change while its config is locked.
 
     A key that an owner set to CPUs among those of `target` stays, and the cgroup follows it.
     """
@@ -85,7 +87,10 @@ def prepare_container(
     now, cgroups = _cgroups(tree, guest)
     astray = [scope for scope in cgroups if scope.asked != own or scope.effective != own]
     wanted = stored if own == cpus else format_cpulist(own)
-    warning = "" if stored == wanted else _cores_warning(vmid, text, own)
+    warning = ""
+    if stored != wanted:
+        _check_unlocked(vmid, text)
+        warning = _cores_warning(vmid, text, own)
     return ContainerJob(vmid, guest, config, own if astray else None, stored, wanted, tuple(astray), now, warning)
 
 
@@ -103,10 +108,13 @@ def _cores_warning(vmid: int, config: str, own: int) -> str:
 def prepare_release(
     tree: Tree, node: str, vmid: int, guest: t.Optional[Running], entry: t.Mapping[str, t.Any], open_cpus: int
 ) -> ContainerJob:
-    """What undoes earlier runs: key and cgroup, each where it still is what they made it."""
+    """What undoes earlier runs: key and cgroup, each where it still is what they made it. Raises SettingError as prepare_container."""
     config = config_path(node, vmid)
-    stored = stored_key(tree.text(config) or "")
+    text = tree.text(config) or ""
+    stored = stored_key(text)
     wanted = entry["before"] if stored in entry["set"] else stored
+    if stored != wanted:
+        _check_unlocked(vmid, text)
     cpus = _cpus(wanted) or open_cpus
     now, cgroups = _cgroups(tree, guest)
     values = {*entry["set"], *entry["live"]}
@@ -129,8 +137,9 @@ def _cpus(text: t.Optional[str]) -> int:
         return 0
 
 
-def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> None:
-    """The key first, so that PVE leaves the container's cgroups alone, then these. Raises SettingError with both as before."""
+def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> bool:
+    """The key first, so that PVE leaves the container's cgroups alone, then these; False where the container stopped before these had
+    their CPUs, so that only the key is as wanted. Raises SettingError with both as before."""
     if job.stored != job.wanted:
         write_key(tree, job.vmid, job.config, job.stored, job.wanted)
     try:
@@ -139,8 +148,15 @@ def carry_out_container(tree: Tree, hands: Hands, job: ContainerJob) -> None:
                 hands.set_cpuset(scope.path, format_cpulist(job.live))
             _check_live(tree, job.vmid, job.live)
     except SettingError as e:
+        if not _still_runs(tree, job):
+            return False
         _put_back(tree, hands, job)
         raise SettingError(f"{e} Container {job.vmid} was put back as it was.") from None
+    return job.live is None or _still_runs(tree, job)
+
+
+def _still_runs(tree: Tree, job: ContainerJob) -> bool:
+    return bool(processes_in(tree, scope_of_container(job.vmid)))
 
 
 def _check_live(tree: Tree, vmid: int, wanted: int) -> None:
@@ -194,17 +210,28 @@ def write_key(tree: Tree, vmid: int, path: str, before: t.Optional[str], value: 
                 text = file.read()
         except (OSError, UnicodeDecodeError):
             raise SettingError(f"{full} cannot be read; see whether container {vmid} was moved, and run as root.") from None
-        lock = _LOCKED.search(_main_part(text))
-        if lock:
-            raise SettingError(f"The config of container {vmid} is locked ({lock.group(1)}); try again when that is over.")
+        _check_unlocked(vmid, text)
         if stored_key(text) != before:
             raise SettingError(f"The config of container {vmid} was changed at this moment; try again.")
         _replace(full, with_key(text, value))
 
 
+def remove_half_written(tree: Tree, job: ContainerJob) -> None:
+    """Remove what a process left beside the config that was killed while it wrote the key."""
+    if tree.exists(f"{job.config}{_HALF}"):
+        with _locked(tree, job.vmid), contextlib.suppress(OSError):
+            os.unlink(tree.full(f"{job.config}{_HALF}"))
+
+
+def _check_unlocked(vmid: int, config: str) -> None:
+    lock = _LOCKED.search(_main_part(config))
+    if lock:
+        raise SettingError(f"The config of container {vmid} is locked ({lock.group(1)}); try again when that is over.")
+
+
 def _replace(full: str, text: str) -> None:
     """Put a file with `text` in the place of another, as PVE does it (PVE/Tools.pm, file_set_contents)."""
-    temporary = f"{full}.tmp.{os.getpid()}"
+    temporary = f"{full}{_HALF}"  # under the lock nobody else writes it
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .._engine.cpuset import format_cpulist, format_known
 from .._engine.errors import CorepinError, SettingError
-from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release
+from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release, remove_half_written
 from .cpus import read_cpu_sets
 from .files import Tree
 from .hands import Hands, Unanswered
@@ -215,8 +215,9 @@ class Run:
 
     def _act_on_container(self, row: Row, job: ContainerJob) -> None:
         try:
-            if job:
-                carry_out_container(self.tree, self.hands, job)
+            remove_half_written(self.tree, job)
+            if job and not carry_out_container(self.tree, self.hands, job):
+                self._stopped_container(row, job)
             if row["class"] is None:
                 self.kept.containers.pop(str(job.vmid), None)
             elif str(job.vmid) in self.kept.containers:
@@ -239,6 +240,13 @@ class Run:
     def _stopped(self, row: Row) -> None:
         row.update(skipped=True, changed=False, reason="it stopped meanwhile", before=None, after=None)
         row.pop("memory", None)
+
+    def _stopped_container(self, row: Row, job: ContainerJob) -> None:
+        if job.stored == job.wanted:
+            self._stopped(row)
+            return
+        row["after"]["scope"] = row["before"]["scope"]
+        self.warnings.append(f"Container {job.vmid} stopped meanwhile, so that only the cpuset of its next start was set.")
 
     def _failed(self, row: Row, message: str) -> None:
         row.pop("memory", None)

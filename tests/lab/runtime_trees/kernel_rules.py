@@ -46,6 +46,7 @@ class RuledHands(Hands):
 
     def set_cpuset(self, cgroup: str, cpus: str) -> None:
         self._write("cpuset", cgroup, cpus)
+        super().set_cpuset(cgroup, cpus)
         self._cpuset(cgroup, cpus)
 
     def set_mask(self, thread: Thread, cpus: int) -> None:
