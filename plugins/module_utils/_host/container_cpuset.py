@@ -47,7 +47,7 @@ class ContainerJob:
 
     `live`: CPUs for its cgroups, None where they have them. `stored`: the key's value; `wanted`: the value that it shall have, None to
     have no such key. `cgroups`: those that get `live`, as they are, the outer one first. `now`: the CPUs of its processes.
-    `warning`: what the key undoes; "" where that is nothing.
+    `warning`: what the key undoes, or what is to be said of its CPUs; "" for nothing.
     """
 
     vmid: int
@@ -106,7 +106,7 @@ def _cores_warning(vmid: int, config: str, own: int) -> str:
 
 
 def prepare_release(
-    tree: Tree, node: str, vmid: int, guest: t.Optional[Running], entry: t.Mapping[str, t.Any], open_cpus: int
+    tree: Tree, node: str, vmid: int, guest: t.Optional[Running], entry: t.Mapping[str, t.Any], target: Target
 ) -> ContainerJob:
     """What undoes earlier runs: key and cgroup, each where it still is what they made it. Raises SettingError as prepare_container."""
     config = config_path(node, vmid)
@@ -115,11 +115,12 @@ def prepare_release(
     wanted = entry["before"] if stored in entry["set"] else stored
     if stored != wanted:
         _check_unlocked(vmid, text)
-    cpus = _cpus(wanted) or open_cpus
+    cpus = _cpus(wanted) or target.own
     now, cgroups = _cgroups(tree, guest)
     values = {*entry["set"], *entry["live"]}
     ours = tuple(scope for scope in cgroups if format_cpulist(scope.asked or 0) in values and scope.asked != cpus)
-    return ContainerJob(vmid, guest, config, cpus if ours else None, stored, wanted, ours, now)
+    warning = target.warning if ours and not _cpus(wanted) else ""
+    return ContainerJob(vmid, guest, config, cpus if ours else None, stored, wanted, ours, now, warning)
 
 
 def _cgroups(tree: Tree, guest: t.Optional[Running]) -> t.Tuple[t.Optional[int], t.Tuple[Scope, ...]]:

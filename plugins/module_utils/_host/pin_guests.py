@@ -25,7 +25,7 @@ from .memory_progress import Progress
 from .memory_rounds import carry_out_all
 from .memory_work import MemoryWork, all_memory_nodes, memory_job
 from .pin_wishes import Wishes, wishes_of
-from .pinning import Target, fixed_warning, released, shown_after, shown_before, tighter, warnings_for
+from .pinning import Target, fixed_warning, shown_after, shown_before, tighter, warnings_for
 from .pinning_apply import VmJob, carry_out, prepare
 from .pinning_kept import Kept
 from .pinning_text import Row, left_over, lines_of, memory_row, row_of
@@ -87,7 +87,7 @@ class Run:
             row.update(type="qemu", skipped=True, reason="it was started anew and is not touched since")
         else:
             row["type"] = "qemu"
-            self._look_at_vm(row, target or released(vmid, self.wishes.open_cpus), guest)
+            self._look_at_vm(row, target or self.wishes.release[vmid], guest)
 
     def _look_at_vm(self, row: Row, target: Target, guest: Running) -> None:
         job = prepare(self.tree, guest, target)
@@ -114,7 +114,7 @@ class Run:
         if target is None:
             if entry is None:
                 return
-            job = prepare_release(self.tree, self.wishes.node, vmid, guest, entry, self.wishes.open_cpus)
+            job = prepare_release(self.tree, self.wishes.node, vmid, guest, entry, self.wishes.release[vmid])
         else:
             job = prepare_container(self.tree, self.wishes.node, vmid, guest, target, entry["set"] if entry else ())
         if job.warning:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._engine.cpuset import parse_cpulist
-from .._engine.errors import PlanError, SettingError
+from .._engine.cpuset import format_cpulist, parse_cpulist
+from .._engine.errors import GrammarError, PlanError, SettingError
+from .._engine.guest import affinity_effect
+from .._engine.guest_config import parse_guest_config
 from .cpus import read_cpu_sets
 from .files import Tree
 from .pinning import HostPlan, Target, host_plan
@@ -23,14 +25,13 @@ from .sysfs import read_fingerprint
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: whom earlier runs touched and nobody places
-    any more; `open_cpus`: what these get; `reserved`: the CPUs that no guest gets; `services`: the CPUs for the host's own services,
-    None for all."""
+    """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: the same for those whom earlier runs touched and
+    nobody places any more; `reserved`: the CPUs that no guest gets; `services`: the CPUs for the host's own services, None for what
+    they had."""
 
     node: str
     targets: t.Mapping[int, Target]
-    release: t.FrozenSet[int]
-    open_cpus: int
+    release: t.Mapping[int, Target]
     reserved: int
     services: t.Optional[int]
     memory_move: bool
@@ -40,12 +41,14 @@ class Wishes:
 def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Mapping[str, t.Any]], kept: Kept) -> Wishes:
     """Raises PlanError where the plan is not for this host as it is, SettingError where housekeeping lacks reserved CPUs."""
     node = options["node"]
-    touched = frozenset(int(vmid) for vmid in [*kept.guests, *kept.containers])
-    everything = read_scope(tree, "qemu.slice").effective or read_cpu_sets(tree).online
+    touched = {int(vmid) for vmid in [*kept.guests, *kept.containers]}
+    host = read_cpu_sets(tree)
+    everything = read_scope(tree, "qemu.slice").effective or host.online
     if options["state"] == "absent":
         known = plan["pools"][node]["reserved"] if plan and node in plan.get("pools", {}) else kept.reserved
         reserved = parse_cpulist(known)  # with all guests released nobody is dedicated, so that all else is open
-        return Wishes(node, {}, touched, everything & ~reserved or everything, reserved, None, False, 0.0)
+        open_cpus = _balanced(everything & ~reserved or everything, host.isolated)
+        return Wishes(node, {}, {vmid: Target(vmid, None, open_cpus) for vmid in touched}, reserved, None, False, 0.0)
     if plan is None:
         raise PlanError("There is no plan; hand over the document that plan wrote.")
     here = host_plan(plan, node)
@@ -55,13 +58,43 @@ def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Map
     return Wishes(
         node=node,
         targets=here.targets,
-        release=frozenset(touched - set(here.targets) - set(here.left_alone)),
-        open_cpus=here.shared & everything or everything,
+        release={
+            vmid: _released(tree, here, vmid, everything, host.isolated) for vmid in touched - set(here.targets) - set(here.left_alone)
+        },
         reserved=here.reserved,
         services=here.reserved if options["housekeeping"] else None,
         memory_move=bool(options["memory_move"]),
         memory_timeout_s=float(options["memory_timeout"]),
     )
+
+
+def _released(tree: Tree, here: HostPlan, vmid: int, everything: int, isolated: t.Optional[int]) -> Target:
+    """What a guest gets that nobody places any more, while others are dedicated still: as it was started, or what is open to all."""
+    own = _started_on(tree, here.node, vmid) & everything
+    if own:
+        return Target(vmid, None, own)
+    if here.shared & everything:
+        return Target(vmid, None, _balanced(here.shared & everything, isolated))
+    reserved = here.reserved & everything
+    warning = (
+        f"Guest {vmid} is not placed any more, and no CPU of host {here.node} is open to shared guests, so it gets "
+        f"{f'the reserved CPUs {format_cpulist(reserved)}' if reserved else 'all CPUs'}; leave some to shared guests, and plan again."
+    )
+    return Target(vmid, None, reserved or everything, warning=warning)
+
+
+def _balanced(cpus: int, isolated: t.Optional[int]) -> int:
+    """Without isolated CPUs, where the kernel moves no thread from CPU to CPU, unless there are no others."""
+    return cpus & ~(isolated or 0) or cpus
+
+
+def _started_on(tree: Tree, node: str, vmid: int) -> int:
+    """The CPUs to which PVE held a VM at its start: those of its config without what is pending. 0 where that names none that are valid."""
+    config = tree.text(f"etc/pve/nodes/{node}/qemu-server/{vmid}.conf") or ""
+    try:
+        return affinity_effect(parse_guest_config(config.encode()).config.get("affinity")) or 0
+    except GrammarError:
+        return 0
 
 
 def _check_fingerprint(tree: Tree, here: HostPlan) -> None:

@@ -25,7 +25,8 @@ class Target:
     """What one guest shall have while it runs. CPU sets are masks.
 
     `own`: its CPUs. `pins`: the CPU of each vCPU, by vCPU number; () lets all of them float over `own`. `aside`: the CPUs of
-    its emulator and helper threads; I/O threads and vhost workers, which move the guest's data, stay on `own`.
+    its emulator and helper threads; I/O threads and vhost workers, which move the guest's data, stay on `own`. `cpu_class` None:
+    nobody places it any more. `warning`: what is to be said of its CPUs, "" for nothing.
     """
 
     vmid: int
@@ -34,6 +35,7 @@ class Target:
     pins: t.Tuple[int, ...] = ()
     aside: int = 0
     cells: t.Tuple[Cell, ...] = ()
+    warning: str = ""
 
     @property
     def scope(self) -> int:
@@ -100,11 +102,6 @@ def target_of(placement: t.Mapping[str, t.Any], reserved: int) -> Target:
         aside=reserved if placement["emulator"] == "reserved" else 0,
         cells=tuple(cell_from_mapping(cell) for cell in placement["numa_cells"]),
     )
-
-
-def released(vmid: int, open_cpus: int) -> Target:
-    """What a guest has that nobody places any more."""
-    return Target(vmid, None, open_cpus)
 
 
 @dataclass(frozen=True)
@@ -176,12 +173,16 @@ def tighter(target: Target, guest: Running, rooms: t.Mapping[int, int], ours: t.
 
 
 def warnings_for(target: Target, threads: t.Sequence[Thread], isolated: int) -> t.List[str]:
-    """Sentences on threads that somebody else has bound, and on floating over isolated CPUs (kernel-parameters.txt, isolcpus)."""
-    warnings = [
+    """Sentences on threads that somebody else has bound, and on floating over isolated CPUs by plan
+    (kernel-parameters.txt, isolcpus)."""
+    warnings = [target.warning] if target.warning else []
+    warnings += [
         f"Thread {thread.tid} ({thread.name}) of guest {target.vmid} had been held to CPUs {format_cpulist(thread.cpus)} by somebody else; "
         f"it gets {format_cpulist(target.of(thread))}, as planned."
         for thread in threads
     ]
+    if target.cpu_class is None:
+        return warnings
     floating = [mask for mask in (target.aside or target.own, 0 if target.pins else target.own) if mask & isolated and count(mask) > 1]
     if floating:
         warnings.append(
