@@ -160,7 +160,7 @@ class Run:
         """Note what is about to be set, for the disk."""
         for _row, job, memory in self.vms:
             if job.work or memory or self.kept.of(job.guest):
-                entry = self.kept.enter(job.guest, job.target.masks, more=bool(job.work))
+                entry = self.kept.enter(job.guest, job.masks, more=bool(job.work))
                 entry["memory_nodes"] = sorted({*entry["memory_nodes"], *(memory.settings if memory else ())})
         for row, container in self.containers:
             if row["class"] is not None and (container or str(container.vmid) in self.kept.containers):
@@ -175,7 +175,7 @@ class Run:
             if job.work and not carry_out(self.tree, self.hands, job, self.company):
                 self._stopped(row)
             elif self.kept.of(guest):
-                self.kept.enter(guest, job.target.masks, more=False)
+                self.kept.enter(guest, job.masks, more=False)
         except SettingError as e:
             self._failed(row, str(e))
             as_before = read_scope(self.tree, scope_of_vm(guest.vmid)).effective == (guest.scope and guest.scope.effective)

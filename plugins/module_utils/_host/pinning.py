@@ -159,27 +159,27 @@ def check_available(target: Target, available: int, holder: t.Optional[str]) -> 
     )
 
 
-def tighter(target: Target, guest: Running, rooms: t.Mapping[int, int], ours: t.Collection[int]) -> t.List[Thread]:
-    """Threads that somebody else has held to fewer CPUs than they shall have.
+def tighter(target: Target, guest: Running, rooms: t.Mapping[int, int], ours: t.Collection[int]) -> t.List[t.Tuple[Thread, int]]:
+    """Threads that somebody else has held to fewer CPUs than they shall have, with these.
 
     What `ours` (masks) holds was set by an earlier run; what the whole process has is from its start.
     """
     common = {thread.cpus for thread in guest.threads if thread.tid == guest.pid}
     return [
-        thread
+        (thread, mask)
         for thread, mask in threads_to_set(target, guest.threads, rooms)
         if not thread.cpus & ~mask and thread.cpus not in ours and thread.cpus not in common
     ]
 
 
-def warnings_for(target: Target, threads: t.Sequence[Thread], isolated: int) -> t.List[str]:
-    """Sentences on threads that somebody else has bound, and on floating over isolated CPUs by plan
+def warnings_for(target: Target, threads: t.Sequence[t.Tuple[Thread, int]], isolated: int) -> t.List[str]:
+    """Sentences on threads that somebody else has bound, with what they get, and on floating over isolated CPUs by plan
     (kernel-parameters.txt, isolcpus)."""
     warnings = [target.warning] if target.warning else []
     warnings += [
         f"Thread {thread.tid} ({thread.name}) of guest {target.vmid} had been held to CPUs {format_cpulist(thread.cpus)} by somebody else; "
-        f"it gets {format_cpulist(target.of(thread))}, as planned."
-        for thread in threads
+        f"it gets {format_cpulist(mask)}, as planned."
+        for thread, mask in threads
     ]
     if target.cpu_class is None:
         return warnings

@@ -42,6 +42,12 @@ class VmJob:
     def unit(self) -> str:
         return unit_of_vm(self.guest.vmid)
 
+    @property
+    def masks(self) -> t.Set[int]:
+        """All masks that threads get, those of processes with less room included."""
+        masks = self.target.masks
+        return {*masks, *(mask & room for mask in masks for room in self.rooms.values() if mask & room)}
+
 
 def prepare(tree: Tree, guest: Running, target: Target) -> VmJob:
     """Look at what a VM has. Raises SettingError where its target is out of reach."""

@@ -79,8 +79,10 @@ def lines_of(rows: t.Sequence[Row], units: t.Sequence[Row], failed_units: t.Sequ
 
 def _sentences(row: Row) -> t.Iterator[str]:
     if row["changed"]:
-        parts = [_cpus(row["before"], row["after"]), _key(row["before"], row["after"]), _memory(row)]
-        yield f"Guest {row['vmid']}: {', '.join(filter(None, parts)) or 'memory is open again'}."
+        before, after = row["before"], row["after"]
+        parts = [_cpus(before, after), _key(before, after), _memory(row)]
+        told = ", ".join(filter(None, parts)) or f"held to CPUs {after['scope']}"  # its scope asked for others, which are offline
+        yield f"Guest {row['vmid']}: {told}."
     if row["failed"]:
         yield f"Failed: {row['reason']}"
     elif row["skipped"]:

@@ -201,6 +201,28 @@ def test_a_tighter_mask_of_somebody_else_is_named_and_ours_is_not(host):
     assert host.masks(5000)[5006] == "8-9,40-41"
 
 
+def test_a_helper_with_less_room_is_told_what_it_gets_and_that_is_ours_later(host):
+    host.running.vm(101, 5000, vcpus=4)
+    host.running.cgroup("system.slice/swtpm.service", [7100], asked="0-9", effective="0-9")
+    swtpm = ["swtpm", "--ctrl", "path=/var/run/qemu-server/101.swtpm"]
+    host.running.process(7100, "swtpm", "0-9", cgroup="system.slice/swtpm.service", command=swtpm)
+    host.running.thread(7100, 7101, "worker", "8")
+    host.pin(host.plan(DB))
+    assert [text for text in host.warnings if "7101" in text] == [
+        "Thread 7101 (worker) of guest 101 had been held to CPUs 8 by somebody else; it gets 8-9, as planned."
+    ]
+    host.pin(host.plan({**DB, "cpus": "7,8,9,41"}))
+    assert host.masks(7100) == {7100: "7-9", 7101: "7-9"}
+    assert host.warnings == []
+
+
+def test_a_scope_that_only_asked_for_more_is_no_opened_memory(host):
+    host.running.vm(102, 6000)
+    host.pin(host.plan(WEB))
+    host.running.write(f"{CGROUP}/qemu.slice/102.scope/cpuset.cpus", "23-31,56-63\n")
+    assert host.pin(host.plan(WEB))["lines"] == ["Guest 102: held to CPUs 24-31,56-63."]
+
+
 def test_a_stopped_guest_a_busy_socket_and_a_guest_of_another_host(host, monkeypatch):
     monkeypatch.setattr(qmp.query_threads, "__defaults__", (0.05,))
     host.running.vm(101, 5000, vcpus=4)
