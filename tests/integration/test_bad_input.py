@@ -39,11 +39,11 @@ def planned(run: Run) -> str:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port of this machine at which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def closed_port() -> t.Iterator[int]:
+    """A port of this machine at which nobody listens, and nobody else can for as long as it is bound."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture
