@@ -46,10 +46,11 @@ options:
     type: str
   state:
     description:
-      - V(present) makes the guests agree with O(plan). A guest that an earlier run touched and that the plan leaves alone now gets all
-        CPUs that are open to shared guests.
+      - V(present) makes the guests agree with O(plan). A guest that an earlier run touched and that the plan does not place any more
+        gets the CPUs of its stored C(affinity), without one those that are open to shared guests.
       - V(absent) undoes the whole host. Nobody is dedicated afterwards, so every guest that earlier runs touched gets all CPUs that are
-        not reserved. The configs of containers are restored, and services run anywhere.
+        neither reserved nor isolated, also one with a stored C(affinity), which it gets at its next start. The configs of containers
+        are restored, and services get back the CPUs that they had.
     type: str
     choices: [present, absent]
     default: present
@@ -73,7 +74,7 @@ options:
   housekeeping:
     description:
       - Whether C(system.slice), C(user.slice) and C(init.scope) are kept on the reserved CPUs of the host.
-      - V(false) lets them run on all CPUs again if an earlier run kept them there.
+      - V(false) gives them back the C(AllowedCPUs) that they had before an earlier run, else all CPUs.
     type: bool
     default: false
   timeout:

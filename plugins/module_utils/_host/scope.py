@@ -77,7 +77,7 @@ def settled_scope(tree: Tree, path: str, asked: int, worth_it: t.Callable[[], bo
     while scope.asked != asked and time.monotonic() < end and worth_it():
         time.sleep(_PAUSE_S)
         scope = read_scope(tree, path)
-    return scope
+    return read_scope(tree, path) if scope.asked == asked else scope  # what it has may have been read before systemd wrote
 
 
 def _upwards(path: str) -> t.Iterator[str]:
