@@ -35,8 +35,9 @@ def tuning_of(board: Board) -> t.Dict[str, t.Dict[str, t.Any]]:
     tuning: t.Dict[str, t.Dict[str, t.Any]] = {}
     for node, placements in pinned.items():
         _warn_about_floating(board, node, floating[node])
-        entry = {"busy": _busy(placements), "free": free, "interrupts": _interrupts(board, node, placements)}
-        _warn_about_offer(board, node, [*entry["busy"], *([free] if free else [])])
+        busy = _busy(placements)
+        entry = {"busy": busy, "free": free, "interrupts": _interrupts(board, node, placements)}
+        _warn_about_offer(board, node, [*busy, *([free] if free else [])])
         if any(entry.values()):
             tuning[node] = entry
     return tuning

@@ -137,8 +137,10 @@ LEFT_OUT = {
     "device-missing": ("missing", "Host pve1 does not have {}."),
     "device-protected": (
         "refused",
-        "The playbook tune leaves the interrupts of {}, as they are, because on pve1 it carries the cluster's traffic or is part of a card "
-        "that does.",
+        (
+            "The playbook tune leaves the interrupts of {}, as they are, because on pve1 it carries the cluster's traffic or is part of a "
+            "card that does."
+        ),
     ),
 }
 
