@@ -80,6 +80,7 @@ def test_modes_without_preferences(amd: LabHost, mode: str) -> None:
         assert "(amd-pstate) have no energy preference" in failed.result["msg"]
 
 
+@pytest.mark.long
 def test_values_of_the_active_mode_are_kept_in_another(amd: LabHost) -> None:
     each_policy(amd, "echo powersave >scaling_governor; echo balance_power >energy_performance_preference")
     before = values(amd)

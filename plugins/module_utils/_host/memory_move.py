@@ -159,7 +159,8 @@ def move(tree: Tree, hands: Hands, guest: Running, ranges: t.Sequence[Range], de
     moved = Moved(before=all_memory(mappings))
     homes = {start: home for start, _end, home in ranges}
     lost = to_move = astray(mappings, ranges)
-    step = _Step(hands, pid, lambda: progress.tell(guest.vmid, to_move, lambda: astray(read_mappings(tree, pid), ranges)))
+    total = sum(to_move.values())
+    step = _Step(hands, pid, lambda moved_bytes: progress.tell(guest.vmid, total, max(0, total - moved_bytes)))
     for number in range(PASSES):
         lying_elsewhere = [mapping for mapping in mappings if mapping.astray(homes.get(mapping.start, -1))]
         try:
@@ -186,15 +187,17 @@ class _Step:
     """Pages for one call of the kernel per NUMA node, of one mapping or of several small ones: each call makes every CPU of the host look
     for pages that it has set aside (mm/migrate.c, lru_cache_disable), so that many small ones take longer than the moving.
 
-    `tell` is called after each step. `refused`: the NUMA nodes that took no more, with the errno; nothing is moved there any more,
-    because each call would make the kernel look for room once again.
+    `tell` is called after each step with about how many bytes have arrived, pages included that were named and there already: only
+    reading the guest's page tables again would tell exactly, and hold the guest up. `refused`: the NUMA nodes that took no more, with
+    the errno; nothing is moved there any more, because each call would make the kernel look for room once again.
     """
 
     hands: Hands
     pid: int
-    tell: t.Callable[[], None]
+    tell: t.Callable[[int], None]
     by_node: t.Dict[int, t.List[int]] = field(default_factory=dict)
     size: int = 0
+    arrived: int = 0
     taken: int = 0
     refused: t.Dict[int, int] = field(default_factory=dict)
 
@@ -214,16 +217,20 @@ class _Step:
 
     def take(self) -> None:
         """Raises SettingError."""
-        by_node, self.by_node, self.size = self.by_node, {}, 0
+        by_node, self.by_node = self.by_node, {}
+        size, self.size = self.size, 0
+        named, there = sum(map(len, by_node.values())), 0
         for numa_node, addresses in sorted(by_node.items()):
             if addresses and numa_node not in self.refused:
                 status = self.hands.pages(self.pid, addresses, [numa_node] * len(addresses))
+                there += status.count(numa_node)
                 for code in REFUSALS:
                     if -code in status:
                         self.refused[numa_node] = code
-        if any(by_node.values()):
+        if named:
             self.taken += 1
-            self.tell()
+            self.arrived += size * there // named
+            self.tell(self.arrived)
 
 
 def _move_all(mappings: t.Iterable[Mapping], homes: t.Mapping[int, int], step: _Step, deadline: float, name_all: bool) -> bool:

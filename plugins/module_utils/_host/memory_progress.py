@@ -21,15 +21,11 @@ class Progress:
 
     say: t.Callable[[str], None] = lambda _sentence: None
     every_s: float = 10.0
-    totals: t.Dict[int, int] = field(default_factory=dict)
     last: float = field(default_factory=time.monotonic)
 
-    def tell(self, vmid: int, to_move: t.Mapping[int, int], lost: t.Callable[[], t.Mapping[int, int]]) -> None:
-        """`to_move`: bytes by NUMA node that lay elsewhere at the start; `lost` finds out those that do now, at the price of reading
-        the page tables of the guest."""
-        total = self.totals.setdefault(vmid, sum(to_move.values()))
+    def tell(self, vmid: int, total: int, left: int) -> None:
+        """`total`: bytes that lay elsewhere at the start; `left`: those of them that do still."""
         if time.monotonic() - self.last < self.every_s:
             return
-        left = sum(lost().values())
-        self.say(f"corepin: {max(0, total - left) // _MIB} MiB of guest {vmid} have moved, {left // _MIB} MiB are left.")
+        self.say(f"corepin: {(total - left) // _MIB} MiB of guest {vmid} have moved, {left // _MIB} MiB are left.")
         self.last = time.monotonic()
