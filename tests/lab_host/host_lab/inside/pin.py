@@ -41,6 +41,7 @@ from plugins.module_utils._host.scope import read_scope, scope_of_vm
 from plugins.module_utils._host.sysfs import read_host
 from plugins.module_utils._host.threads import Thread
 
+POOL = "worker"  # the threads of QEMU's pool come with work and go after ten idle seconds (util/thread-pool.c)
 DEFAULTS = {"node": "pve1", "state": "present", "memory_move": False, "memory_timeout": 600, "housekeeping": False}
 Job = t.Dict[str, t.Any]
 Answer = t.Dict[str, t.Any]
@@ -63,23 +64,24 @@ def first(job: Job) -> t.Tuple[int, int]:
 
 
 def state(vmid: int) -> Answer:
-    """The cpulists of a guest's scope and of the threads in it by id, and what the file of guest_pinning says of it."""
+    """The cpulists of a guest's scope and of the lasting threads in it by id, and what the file of guest_pinning says of it."""
     tree = Tree()
     effective = read_scope(tree, scope_of_vm(vmid)).effective
     return {
         "scope": format_cpulist(effective or 0),
-        "threads": masks(vmid),
+        "threads": masks(vmid, but=POOL),
         "remembered": str(vmid) in recall(tree, NAME).get("guests", {}),
     }
 
 
-def masks(vmid: int) -> t.Dict[int, str]:
-    """The cpulists of all threads in the guest's scope, by id; threads that end meanwhile are left out."""
+def masks(vmid: int, but: str = "") -> t.Dict[int, str]:
+    """The cpulists of all threads in the guest's scope `but` those of that name, by id; threads that end meanwhile are left out."""
     found = {}
     for pid in Path(f"/sys/fs/cgroup/{scope_of_vm(vmid)}/cgroup.procs").read_text().split():
         for task in Path(f"/proc/{pid}/task").glob("*"):
             try:
-                found[int(task.name)] = (task / "status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
+                if (task / "comm").read_text().strip() != but:
+                    found[int(task.name)] = (task / "status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
             except (OSError, IndexError):
                 continue
     return found
