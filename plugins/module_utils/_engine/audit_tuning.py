@@ -13,7 +13,7 @@ import typing as t
 from .audit_drift import Drift
 from .audit_finding import AuditFinding
 from .cpuset import format_cpulist, parse_cpulist, union
-from .frequency import Setting, fastest
+from .frequency import Setting, fastest, reads_back_otherwise
 from .guest import Guest, has_function
 from .snapshot import Snapshot
 from .wording import plural, sentence
@@ -24,6 +24,28 @@ _Wishes = t.Sequence[t.Tuple[int, Setting]]  # CPUs (mask) and what they shall h
 
 _SETTINGS = {"governor": "governor", "epp": "energy preference"}
 _FIX = "run the playbook tune"
+
+# Devices whose interrupts tune leaves alone, by the key of the snapshot: the finding's id, text and fix. A neighbour that a guest
+# holds is not protected any more (see irq_affinity), so that starting the guest helps.
+_LEFT_OUT = {
+    "devices_missing": (
+        "device-missing",
+        "Host {node} does not have {devices}.",
+        "Create the virtual functions, or correct hostpci of the guest, and make a new plan.",
+    ),
+    "devices_protected": (
+        "device-protected",
+        (
+            "The playbook tune leaves the interrupts of {devices}, as they are, because on {node} it carries the cluster's traffic or is "
+            "part of a card that does."
+        ),
+        (
+            "If it carries the traffic, give the guest another device, for the cluster loses this one when the guest starts. If it is only "
+            "on the same card, start the guest, which takes it from the host, and run the playbook tune, or name its own network interface "
+            "in corepin_allow_protected_nics."
+        ),
+    ),
+}
 
 
 def tuning_drift(document: Document, snapshot: Snapshot, plan: Document) -> t.Iterator[Drift]:
@@ -85,11 +107,11 @@ def unseen_interrupts(document: Document, snapshot: Snapshot, plan: Document) ->
                 f"Where the interrupts of guests' devices on {node} go could not be looked at: {reason.rstrip('.')}.",
                 "Mend what it says, or make a new plan, and audit again.",
             )
-        for key, finding in (("devices_missing", _missing), ("devices_protected", _protected)):
+        for key, (check, text, fix) in _LEFT_OUT.items():
             devices = (document.get(key) or {}).get(node, ())
             owners = tuple(sorted({entry["vmid"] for entry in entries if entry["pci"] in devices}))
             if owners:
-                yield finding(node, owners, _named(devices, owners))
+                yield AuditFinding(check, "warning", node, owners, text.format(node=node, devices=_named(devices, owners)), fix)
 
 
 def _named(devices: t.Collection[str], owners: t.Sequence[int]) -> str:
@@ -97,42 +119,16 @@ def _named(devices: t.Collection[str], owners: t.Sequence[int]) -> str:
     return f"PCI device {', '.join(sorted(set(devices)))}, which the plan counts among those of {guests}"
 
 
-def _missing(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
-    return AuditFinding(
-        "device-missing",
-        "warning",
-        node,
-        owners,
-        f"Host {node} does not have {named}.",
-        "Create the virtual functions, or correct hostpci of the guest, and make a new plan.",
-    )
-
-
-def _protected(node: str, owners: t.Tuple[int, ...], named: str) -> AuditFinding:
-    """A neighbour that a guest holds is not protected any more (see irq_affinity), so that starting the guest helps."""
-    return AuditFinding(
-        "device-protected",
-        "warning",
-        node,
-        owners,
-        f"The playbook tune leaves the interrupts of {named}, as they are, because on {node} it carries the cluster's traffic or is "
-        "part of a card that does.",
-        "If it carries the traffic, give the guest another device, for the cluster loses this one when the guest starts. If it is only on "
-        "the same card, start the guest, which takes it from the host, and run the playbook tune, or name its own network interface in "
-        "corepin_allow_protected_nics.",
-    )
-
-
 def _frequency(who: str, own: int, wishes: _Wishes, policies: t.Sequence[Document]) -> t.Iterator[t.Tuple[str, t.Dict[str, t.Any]]]:
     """A sentence and the columns what, planned and live per setting and value that CPUs among `own` should have and do not.
 
-    `default` and numbers as a preference read back as something else (see _host/governor_memory.py) and are not compared.
+    A preference that may read back as something else is not compared.
     """
     for key, word in _SETTINGS.items():
         wrong: t.Dict[str, t.Dict[str, int]] = {}
         for cpus, setting in wishes:
             asked = getattr(setting, key)
-            if asked is None or (key == "epp" and (asked == "default" or asked.isdigit())):
+            if asked is None or (key == "epp" and reads_back_otherwise(asked)):
                 continue
             for policy in policies:
                 value, touched = policy.get(key), parse_cpulist(policy["cpus"]) & cpus & own

@@ -37,20 +37,35 @@ class Offer:
 
 
 def offer_of(groups: t.Optional[t.Sequence[t.Mapping[str, t.Any]]]) -> t.Optional[Offer]:
-    """What any of the groups in a host's fact `cpufreq` offers; None where they do not say.
-
-    Under the governor performance amd-pstate shows only the preference that holds then (see _host/governor.py); under another
-    one it has all of them.
-    """
+    """What any of the groups in a host's fact `cpufreq` offers under any governor; None where they do not say."""
     if not all("governors" in group and "epps" in group for group in groups or ()):
         return None
     governors: t.Set[str] = set()
     epps: t.Set[str] = set()
     for group in groups or ():
         governors.update(group["governors"] or ())
-        hidden = group.get("governor") == PERFORMANCE and list(group["epps"] or ()) == [PERFORMANCE]
-        epps.update(EPPS if hidden else group["epps"] or ())
+        epps.update(epps_under(None, group["epps"] or (), group.get("governor")))
     return Offer(tuple(_in_order(governors, GOVERNORS)), tuple(_in_order(epps, EPPS)))
+
+
+def epps_under(governor: t.Optional[str], shown: t.Sequence[str], now: t.Optional[str]) -> t.Tuple[str, ...]:
+    """The preferences that CPUs have under `governor` (None: another one) which show these under the governor `now`.
+
+    Under the governor performance amd-pstate shows only the one that holds then (amd-pstate.c,
+    show_energy_performance_available_preferences); under another one it has those that both drivers know.
+    """
+    hidden = now == PERFORMANCE != governor and tuple(shown) == (PERFORMANCE,)
+    return EPPS if hidden else tuple(shown)
+
+
+def is_raw(epp: t.Optional[str]) -> bool:
+    """Whether a preference is a number."""
+    return epp is not None and epp.isascii() and epp.isdigit()
+
+
+def reads_back_otherwise(epp: str) -> bool:
+    """Whether a preference may read back under another name: `default` as that of the firmware's value, a number as that of its range."""
+    return epp == "default" or is_raw(epp)
 
 
 def fastest(settings: t.Sequence[Setting]) -> Setting:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from .board import Board, Placement
 from .cpuset import format_cpulist, format_ordered, mask_of
-from .frequency import Offer
+from .frequency import Offer, reads_back_otherwise
 from .guest import Guest, has_function
 from .policy import PINNED_CLASSES, Frequency
 from .wording import listed
@@ -145,5 +145,5 @@ def _warn_about_offer(board: Board, node: str, wishes: t.Sequence[t.Mapping[str,
 def _unknown(wishes: t.Sequence[t.Mapping[str, t.Any]], key: str, word: str, offered: t.Collection[str]) -> t.List[str]:
     """Numbers and `default` are no names of preferences: what becomes of them shows when they are set."""
     asked = {str(wish[key]) for wish in wishes if wish[key] is not None}
-    known = {*offered, *(value for value in asked if key == "epp" and (value == "default" or value.isdigit()))}
+    known = {*offered, *(value for value in asked if key == "epp" and reads_back_otherwise(value))}
     return [f"the {word} {value}" for value in sorted(asked - known)]

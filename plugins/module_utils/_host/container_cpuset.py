@@ -16,10 +16,8 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import time
 import typing as t
 from dataclasses import dataclass
 
@@ -27,6 +25,7 @@ from .._engine.cpuset import count, format_cpulist, parse_cpulist
 from .._engine.errors import GrammarError, SettingError
 from .files import Tree
 from .hands import Hands
+from .locks import lock
 from .pinning import Target, check_available
 from .pinning_apply import partition_with
 from .runtime import Running
@@ -247,21 +246,14 @@ def _replace(full: str, text: str) -> None:
 @contextlib.contextmanager
 def _locked(tree: Tree, vmid: int) -> t.Iterator[None]:
     path = tree.full(f"{_LOCKS}/pve-config-{vmid}.lock")
-    end = time.monotonic() + _LOCK_PATIENCE_S
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as e:
         raise SettingError(f"{path} could not be opened ({e.strerror}); run as root.") from None
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise SettingError(f"The config of container {vmid} is being changed by somebody else; try again later.") from None
-                time.sleep(0.1)
+        if not lock(descriptor, path, _LOCK_PATIENCE_S):
+            raise SettingError(f"The config of container {vmid} is being changed by somebody else; try again later.")
         yield
     finally:
         os.close(descriptor)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .._engine.cpuset import format_cpulist, mask_of, union
 from .._engine.errors import SettingError
-from .._engine.frequency import EPPS, PERFORMANCE, Setting, fastest
+from .._engine.frequency import PERFORMANCE, Setting, epps_under, fastest, is_raw
 from .cpu_options import named_cpus
 from .cpufreq_policies import CpufreqPolicy, read_hardware_range
 from .files import Tree
@@ -142,20 +142,8 @@ def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where
         )
 
 
-def is_raw(epp: t.Optional[str]) -> bool:
-    """Whether a preference is a number. It may read back as a name."""
-    return epp is not None and epp.isascii() and epp.isdigit()
-
-
 def _offered_epps(policy: CpufreqPolicy, governor: t.Optional[str]) -> t.Tuple[str, ...]:
-    """The preferences under `governor`.
-
-    Under the governor performance amd-pstate shows only the one that holds then (amd-pstate.c,
-    show_energy_performance_available_preferences); under another one it has those that both drivers know.
-    """
-    epps = policy.epps or ()
-    hidden = policy.setting.governor == PERFORMANCE != governor and epps == (PERFORMANCE,)
-    return EPPS if hidden else epps
+    return epps_under(governor, policy.epps or (), policy.setting.governor)
 
 
 def _check_range(tree: Tree, change: Change, where: str) -> None:

@@ -16,10 +16,10 @@ from dataclasses import asdict, replace
 
 from .._engine.cpuset import format_cpulist, union
 from .._engine.errors import SettingError
-from .._engine.frequency import PERFORMANCE, Setting
+from .._engine.frequency import PERFORMANCE, Setting, reads_back_otherwise
 from .cpufreq_policies import FILES, CpufreqPolicy, read_setting
 from .files import Tree
-from .governor import Change, is_raw, only_offered, without_earlier_governor
+from .governor import Change, only_offered, without_earlier_governor
 from .governor_memory import Memory
 
 
@@ -148,7 +148,7 @@ def _set_value(tree: Tree, change: Change, name: str, memory: Memory) -> None:
     except OSError as e:
         raise SettingError(f"{tree.full(path)} refused {asked!r} ({e.strerror}); choose another {name}, or run as root.") from None
     got = getattr(read_setting(tree, policy.folder), name)
-    if name in ("min_khz", "max_khz") or (name == "epp" and (asked == "default" or is_raw(asked))):
+    if name in ("min_khz", "max_khz") or (name == "epp" and reads_back_otherwise(asked)):
         memory.learn(policy, name, asked, got)
 
 

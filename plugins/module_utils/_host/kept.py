@@ -12,18 +12,16 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 import typing as t
 
 from .._engine.errors import SettingError
 from .files import Tree
+from .locks import lock
 from .writing import remove_file, replace_file
 
 FOLDER = "var/lib/corepin"
-_PAUSE_S = 0.1
 
 
 def recall(tree: Tree, name: str) -> t.Dict[str, t.Any]:
@@ -69,24 +67,8 @@ def alone(tree: Tree, wait_s: float) -> t.Iterator[None]:
     except OSError as e:
         raise SettingError(f"{folder} could not be opened ({e.strerror}); run as root on a host whose disk can be written to.") from None
     try:
-        _lock(descriptor, folder, wait_s)
+        if not lock(descriptor, folder, wait_s):
+            raise SettingError(f"Another run of corepin works on this host (it holds {folder}); run this again when it is done.")
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: str, wait_s: float) -> None:
-    """Raises SettingError."""
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise SettingError(
-                    f"Another run of corepin works on this host (it holds {folder}); run this again when it is done."
-                ) from None
-        except OSError as e:
-            raise SettingError(f"{folder} could not be locked ({e.strerror}); put it on a file system that has locks.") from None
-        time.sleep(_PAUSE_S)

@@ -12,7 +12,6 @@ Note that this module util is PRIVATE to the collection: it can change at any ti
 
 from __future__ import annotations
 
-import time
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -25,11 +24,9 @@ from .mappings import read_mappings
 from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, is_bound_to, move, wanted_ranges
 from .memory_progress import Progress
 from .runtime import Running, still_runs
-from .scope import CGROUP, scope_of_vm, unit_of_vm
+from .scope import CGROUP, await_systemd, scope_of_vm, unit_of_vm
 
 _MIB = 1 << 20
-_PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
-_PAUSE_S = 0.02
 
 
 @dataclass
@@ -181,6 +178,4 @@ def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork,
 def _hold(tree: Tree, hands: Hands, guest: Running, numa_nodes: int) -> None:
     """Set AllowedMemoryNodes, and wait until they are in force: pages cannot be moved there before. Raises SettingError."""
     hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(numa_nodes))
-    end = time.monotonic() + _PATIENCE_S
-    while tree.cpulist(_mems(guest.vmid)) != numa_nodes and time.monotonic() < end and still_runs(tree, guest):
-        time.sleep(_PAUSE_S)
+    await_systemd(lambda: tree.cpulist(_mems(guest.vmid)) == numa_nodes, lambda: still_runs(tree, guest))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from .._engine.cpuset import format_cpulist, format_known
 from .._engine.errors import CorepinError, SettingError
 from .container_cpuset import ContainerJob, carry_out_container, config_path, prepare_container, prepare_release, remove_half_written
-from .cpus import read_cpu_sets
 from .files import Tree
 from .hands import Hands, Unanswered
 from .housekeeping import note_units, set_unit, shown_unit, units_to_set
@@ -44,7 +43,6 @@ class Run:
     hands: Hands
     wishes: Wishes
     kept: Kept
-    isolated: int
     say: t.Callable[[str], None]
     rows: t.List[Row] = field(default_factory=list)
     units: t.List[Row] = field(default_factory=list)
@@ -98,7 +96,7 @@ class Run:
             self._show_held(row, memory.has, memory.narrow)
         if memory and memory.moves:
             row["memory"] = memory_row(memory, None)
-        self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.isolated)
+        self.warnings += warnings_for(target, tighter(target, guest, job.rooms, self.kept.masks(guest)), self.wishes.isolated)
         if job.work:
             self.warnings += fixed_warning(target, guest)
         if memory and memory.why_not:
@@ -283,7 +281,7 @@ def pin_guests(
 
     def look() -> Run:
         kept = Kept.read(tree)
-        run = Run(tree, hands, wishes_of(tree, options, plan, kept), kept, read_cpu_sets(tree).isolated or 0, say)
+        run = Run(tree, hands, wishes_of(tree, options, plan, kept), kept, say)
         run.look()
         return run
 

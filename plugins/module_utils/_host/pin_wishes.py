@@ -26,13 +26,14 @@ from .sysfs import read_fingerprint
 @dataclass(frozen=True)
 class Wishes:
     """What a run is to do. `targets`: by vmid, what placed guests shall have; `release`: the same for those whom earlier runs touched and
-    nobody places any more; `reserved`: the CPUs that no guest gets; `services`: the CPUs for the host's own services, None for what
-    they had."""
+    nobody places any more; `reserved`: the CPUs that no guest gets; `isolated`: those that the kernel's scheduler keeps off;
+    `services`: the CPUs for the host's own services, None for what they had."""
 
     node: str
     targets: t.Mapping[int, Target]
     release: t.Mapping[int, Target]
     reserved: int
+    isolated: int
     services: t.Optional[int]
     memory_move: bool
     memory_timeout_s: float
@@ -43,12 +44,12 @@ def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Map
     node = options["node"]
     touched = {int(vmid) for vmid in [*kept.guests, *kept.containers]}
     host = read_cpu_sets(tree)
-    everything = read_scope(tree, "qemu.slice").effective or host.online
+    everything, isolated = read_scope(tree, "qemu.slice").effective or host.online, host.isolated or 0
     if options["state"] == "absent":
         known = plan["pools"][node]["reserved"] if plan and node in plan.get("pools", {}) else kept.reserved
         reserved = parse_cpulist(known)  # with all guests released nobody is dedicated, so that all else is open
-        open_cpus = _balanced(everything & ~reserved or everything, host.isolated)
-        return Wishes(node, {}, {vmid: Target(vmid, None, open_cpus) for vmid in touched}, reserved, None, False, 0.0)
+        open_cpus = _balanced(everything & ~reserved or everything, isolated)
+        return Wishes(node, {}, {vmid: Target(vmid, None, open_cpus) for vmid in touched}, reserved, isolated, None, False, 0.0)
     if plan is None:
         raise PlanError("There is no plan; hand over the document that plan wrote.")
     here = host_plan(plan, node)
@@ -58,17 +59,16 @@ def wishes_of(tree: Tree, options: t.Mapping[str, t.Any], plan: t.Optional[t.Map
     return Wishes(
         node=node,
         targets=here.targets,
-        release={
-            vmid: _released(tree, here, vmid, everything, host.isolated) for vmid in touched - set(here.targets) - set(here.left_alone)
-        },
+        release={vmid: _released(tree, here, vmid, everything, isolated) for vmid in touched - set(here.targets) - set(here.left_alone)},
         reserved=here.reserved,
+        isolated=isolated,
         services=here.reserved if options["housekeeping"] else None,
         memory_move=bool(options["memory_move"]),
         memory_timeout_s=float(options["memory_timeout"]),
     )
 
 
-def _released(tree: Tree, here: HostPlan, vmid: int, everything: int, isolated: t.Optional[int]) -> Target:
+def _released(tree: Tree, here: HostPlan, vmid: int, everything: int, isolated: int) -> Target:
     """What a guest gets that nobody places any more, while others are dedicated still: as it was started, or what is open to all."""
     own = _started_on(tree, here.node, vmid) & everything
     if own:
@@ -83,9 +83,9 @@ def _released(tree: Tree, here: HostPlan, vmid: int, everything: int, isolated: 
     return Target(vmid, None, reserved or everything, warning=warning)
 
 
-def _balanced(cpus: int, isolated: t.Optional[int]) -> int:
+def _balanced(cpus: int, isolated: int) -> int:
     """Without isolated CPUs, where the kernel moves no thread from CPU to CPU, unless there are no others."""
-    return cpus & ~(isolated or 0) or cpus
+    return cpus & ~isolated or cpus
 
 
 def _started_on(tree: Tree, node: str, vmid: int) -> int:

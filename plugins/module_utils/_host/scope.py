@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from .files import Tree
 
 CGROUP = "sys/fs/cgroup"
-_PATIENCE_S = 10.0  # systemd writes the cgroup's files after it has answered
+_PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 
 
@@ -72,12 +72,16 @@ def read_scope(tree: Tree, path: str) -> Scope:
 
 def settled_scope(tree: Tree, path: str, asked: int, worth_it: t.Callable[[], bool]) -> Scope:
     """The CPU sets of a cgroup once systemd has written `asked` into it, or as they are after a while, or once it is not `worth_it`."""
+    await_systemd(lambda: tree.cpulist(f"{CGROUP}/{path}/cpuset.cpus") == asked, worth_it)
+    return read_scope(tree, path)
+
+
+def await_systemd(written: t.Callable[[], bool], worth_it: t.Callable[[], bool]) -> None:
+    """Wait until systemd has `written` what it was asked for, which it does after it has answered; not long, nor where it is not `worth_it`
+    any more."""
     end = time.monotonic() + _PATIENCE_S
-    scope = read_scope(tree, path)
-    while scope.asked != asked and time.monotonic() < end and worth_it():
+    while not written() and time.monotonic() < end and worth_it():
         time.sleep(_PAUSE_S)
-        scope = read_scope(tree, path)
-    return read_scope(tree, path) if scope.asked == asked else scope  # what it has may have been read before systemd wrote
 
 
 def _upwards(path: str) -> t.Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError, SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host import kept, qmp, scope
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import kept, locks, qmp, scope
 from ansible_collections.corepin.proxmox.plugins.module_utils._host import pin_guests as pin_guests_module
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
@@ -550,7 +550,7 @@ def test_two_runs_exclude_each_other(host, monkeypatch):
     assert host.hands.writes == []
     other = another_run(host)
     other.__enter__()
-    monkeypatch.setattr(kept.time, "sleep", lambda _seconds: other.__exit__(None, None, None))
+    monkeypatch.setattr(locks.time, "sleep", lambda _seconds: other.__exit__(None, None, None))
     host.wait_s = 60
     assert host.pin(None, state="absent")["changed"]
     with another_run(host):  # nobody has it now
