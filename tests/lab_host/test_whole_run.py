@@ -10,7 +10,7 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import parse_ordered
+from ansible_collections.corepin.proxmox.plugins.module_utils._engine.cpuset import format_cpulist, parse_cpulist, parse_ordered
 from pve_lab import Cluster, Lab
 
 from ..integration.cluster_world import World
@@ -71,10 +71,10 @@ def test_plan_apply_tune_audit_and_rollback(lab_host: LabHost, world: World, pci
 
 def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> None:
     before, governor = world.texts(), "/sys/devices/system/cpu/cpufreq/policy{}/scaling_governor"
-    allowed = _allowed(lab_host, vectors)
     assert world.run("plan").ok
     [placement] = [entry for entry in world.saved_plan["placements"] if entry["vmid"] == 100]
     cpus = [str(cpu) for cpu in parse_ordered(placement["cpus"])]
+    allowed = _send_elsewhere(lab_host, vectors, cpus)
     usual = lab_host.read(governor.format(cpus[0]))
     for playbook in ("apply", "tune"):
         run = world.run(playbook)
@@ -104,6 +104,18 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert lab_host.read(governor.format(cpus[0])) == usual
     assert _allowed(lab_host, vectors) == allowed
     assert _kept(lab_host) == []
+
+
+def _send_elsewhere(lab_host: LabHost, vectors: t.Mapping[int, int], cpus: t.Sequence[str]) -> t.List[str]:
+    """Allow the interrupts CPUs that are not among `cpus`, so that each has to move; what _allowed then says.
+
+    The kernel chooses one of those that it allows by itself: where that is the one that is wanted, nothing is written, and so
+    nothing is remembered.
+    """
+    others = format_cpulist(parse_cpulist("1-15") & ~parse_cpulist(",".join(cpus)))
+    for number in vectors.values():
+        lab_host.run(f"echo {others} >/proc/irq/{number}/smp_affinity_list")
+    return _allowed(lab_host, vectors)
 
 
 def _kept(lab_host: LabHost) -> t.List[str]:
