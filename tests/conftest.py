@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "tests" / "lab"
 LONG = os.environ.get("COREPIN_LONG") == "1"
+FIGURE = "figure"
 
 
 def _collections_folder() -> Path:
@@ -108,6 +110,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="takes long: make test-long"))
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> t.Callable[[str], None]:
+    """`tell("...")` has a measured figure said at the end of the run, whichever process runs the test."""
+    return lambda figure: request.node.user_properties.append((FIGURE, figure))
+
+
+def pytest_terminal_summary(terminalreporter: t.Any) -> None:
+    reports = [report for kind in terminalreporter.stats.values() for report in kind if getattr(report, "when", None) == "teardown"]
+    figures = [figure for report in reports for name, figure in report.user_properties if name == FIGURE]
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        terminalreporter.write_line(figure)
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,14 @@ def lab_host(common_host: LabHost) -> t.Iterator[LabHost]:
     common_host.clear()
 
 
+@pytest.fixture(autouse=True)
+def _tell_times(tell: t.Callable[[str], None]) -> t.Iterator[None]:
+    """Of what was built and booted for the test, or by it."""
+    yield
+    while _TIMES:
+        tell(_TIMES.pop(0))
+
+
 def _start(name: str, machine: str, boot: Boot) -> instance.Instance:
     if not image().complete:
         begin = time.monotonic()
@@ -81,10 +89,3 @@ def _start(name: str, machine: str, boot: Boot) -> instance.Instance:
     host = instance.start(name, MACHINES[machine], boot)
     _TIMES.append(f"{machine} was up after {time.monotonic() - begin:.0f} s ({boot})")
     return host
-
-
-def pytest_terminal_summary(terminalreporter: t.Any) -> None:
-    if _TIMES:
-        terminalreporter.section("lab hosts")
-        for line in _TIMES:
-            terminalreporter.write_line(line)

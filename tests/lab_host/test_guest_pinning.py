@@ -108,7 +108,7 @@ def memory(host: LabHost, pid: t.Optional[int], policy: str = "") -> t.Dict[int,
 # --- a guest under load ------------------------------------------------------------------------------------------------------
 
 
-def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, tell: t.Callable[[str], None]) -> None:
     host = pinned.host
     numa0 = "cpus=0-7,hostnodes=0,memory=256,policy=bind"
     guest = host.start_guest(100, cores=8, memory=256, affinity="0-7", numa=1, numa0=numa0, busy=True)
@@ -143,11 +143,10 @@ def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, capsys: pytest.Captu
     whole = time.monotonic() - begin
     host.run(f"kill -STOP {guest.pid}")
     assert memory(host, guest.pid)[0] >= 200
-    with capsys.disabled():
-        print(
-            f"\n{moved['moved_mib']} MiB moved in {moved['seconds']:.1f} s and {moved['steps']} steps (the whole task: {seconds:.1f} s); "
-            f"migratepages: {whole:.1f} s"
-        )
+    tell(
+        f"{moved['moved_mib']} MiB moved in {moved['seconds']:.1f} s and {moved['steps']} steps (the whole task: {seconds:.1f} s); "
+        f"migratepages: {whole:.1f} s"
+    )
 
 
 def _wait_for_memory(host: LabHost, pid: t.Optional[int], numa_node: int, mib: int, policy: str = "") -> None:
@@ -230,7 +229,7 @@ def test_a_step_that_fails_puts_back_what_was_done(pinned: Pinned) -> None:
         assert all(text.endswith("was refused. Guest 100 was put back as it was.") for text in done["failures"])
 
 
-def test_a_converged_run_writes_nothing(pinned: Pinned, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_converged_run_writes_nothing(pinned: Pinned, tell: t.Callable[[str], None]) -> None:
     host = pinned.host
     host.run(f"for vmid in $(seq 100 119); do printf 'cores: 1\\nmemory: 16\\n' >{CONFIGS}/$vmid.conf; done")
     host.run(f"{GUEST} start $(seq 100 119)")
@@ -249,8 +248,7 @@ def test_a_converged_run_writes_nothing(pinned: Pinned, capsys: pytest.CaptureFi
     assert writes == []
     assert sum("execve(" in line for line in trace) == 1
     cost = ask(host, "cost", job(plan))
-    with capsys.disabled():
-        print(f"\na converged run for 20 guests takes {cost['seconds']:.2f} s of CPU, {cost['multiple']:.1f} x python3 -c pass")
+    tell(f"a converged run for 20 guests takes {cost['seconds']:.2f} s of CPU, {cost['multiple']:.1f} x python3 -c pass")
 
 
 def _writes(line: str) -> bool:

@@ -584,7 +584,7 @@ def test_nothing_to_do_reads_next_to_nothing(host):
 
 
 @pytest.mark.parametrize("managed_error", [errno.EPERM, errno.EIO])
-def test_1874_interrupts_are_read_once_and_not_written(tmp_path, capsys, managed_error):
+def test_1874_interrupts_are_read_once_and_not_written(tmp_path, tell, managed_error):
     host = Host(str(write_tree(MODEL, tmp_path / "host")), managed_error=managed_error)
     numbers = iter(range(1000, 2874))
     for device in (NVME, NIC, SECOND, EMPTY_VF):
@@ -601,5 +601,4 @@ def test_1874_interrupts_are_read_once_and_not_written(tmp_path, capsys, managed
     assert host.tree.writes + host.tree.refused == []
     assert len([path for path in host.tree.reads if path.endswith("effective_affinity_list")]) >= 1874
     assert max(host.tree.reads.values()) == 1
-    with capsys.disabled():
-        print(f"\n1,874 interrupts, converged: {spent * 1000:.0f} ms of CPU time")
+    tell(f"1,874 interrupts, converged: {spent * 1000:.0f} ms of CPU time")
