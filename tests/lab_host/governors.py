@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .host import LabHost
@@ -48,12 +49,20 @@ def make_sure(lab_host: LabHost, options: t.Dict[str, t.Any], wanted: t.Callable
     assert not changed(lab_host, state="absent")
 
 
+@contextlib.contextmanager
+def restoring(lab_host: LabHost) -> t.Iterator[None]:
+    """Restores the host in the end where a test failed half way."""
+    yield
+    if lab_host.run(f"ls {MEMORY} /etc/systemd/system/{UNIT}", check=False).stdout:
+        changed(lab_host, state="absent")
+
+
 def survive_a_reboot(lab_host: LabHost, options: t.Dict[str, t.Any]) -> None:
     before = values(lab_host)
     assert changed(lab_host, persistent=True, **options)
     wanted = values(lab_host)
     lab_host.reboot()
-    lab_host.run(f"until [ $(systemctl show -P ExecMainExitTimestampMonotonic {UNIT}) != 0 ]; do sleep 1; done", timeout=60)
+    lab_host.run(f"until [ $(systemctl show -P ExecMainExitTimestampMonotonic {UNIT}) != 0 ]; do sleep 1; done", timeout=300)
     assert values(lab_host) == wanted
     assert not changed(lab_host, persistent=True, **options)
     assert changed(lab_host, state="absent")

@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import Booting
 from .facts import assert_described, gather
-from .governors import MEMORY, MODULE, POLICIES, UNIT, busy, changed, make_sure, survive_a_reboot, values
+from .governors import MEMORY, MODULE, POLICIES, UNIT, busy, changed, make_sure, restoring, survive_a_reboot, values
 from .host import LabHost
 
 STATUS = "/sys/devices/system/cpu/amd_pstate/status"
@@ -52,6 +52,13 @@ def test_other_modes_at_boot(boot_host: Booting, mode: str) -> None:
         assert host.read(STATUS) == mode
 
 
+@pytest.fixture
+def restored(amd: LabHost) -> t.Iterator[None]:
+    with restoring(amd):
+        yield
+
+
+@pytest.mark.usefixtures("restored")
 def test_active_mode(amd: LabHost) -> None:
     options = {**busy("0-7", governor="powersave", epp="balance_power"), "free": {"governor": "performance"}}
     make_sure(amd, options, lambda number: ("powersave", "balance_power") if number < 8 else ("performance", "performance"))
@@ -67,6 +74,7 @@ def test_active_mode_after_a_reboot(amd: LabHost) -> None:
     survive_a_reboot(amd, busy("0-7", governor="powersave", epp="power"))
 
 
+@pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("mode", ["passive", "guided"])
 def test_modes_without_preferences(amd: LabHost, mode: str) -> None:
     with switched(amd, mode):

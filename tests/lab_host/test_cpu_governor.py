@@ -5,19 +5,29 @@
 
 from __future__ import annotations
 
-from .governors import MODULE, UNIT, busy, make_sure, survive_a_reboot
+import typing as t
+
+import pytest
+
+from .governors import MODULE, UNIT, busy, make_sure, restoring, survive_a_reboot
 from .host import LabHost
 
-# Loads the driver when the unit of cpu_governor has begun to wait for it.
+# Loads the driver when the unit of cpu_governor has begun to wait for it, as its control group shows; a boot is a busy time.
 LATE_DRIVER = f"""\
 [Service]
 Type=oneshot
-ExecStart=sh -c 'until systemctl is-active {UNIT} | grep -q ^activating; do sleep 1; done; modprobe acpi-cpufreq'
-TimeoutStartSec=60
+ExecStart=sh -c 'until [ -d /sys/fs/cgroup/system.slice/{UNIT} ]; do sleep 0.2; done; modprobe acpi-cpufreq'
+TimeoutStartSec=120
 
 [Install]
 WantedBy=multi-user.target
 """
+
+
+@pytest.fixture(autouse=True)
+def restored(lab_host: LabHost) -> t.Iterator[None]:
+    with restoring(lab_host):
+        yield
 
 
 def test_acpi_cpufreq(lab_host: LabHost) -> None:

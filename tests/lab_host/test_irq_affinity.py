@@ -22,7 +22,7 @@ IRQBALANCE_ROUND_S = 3
 ASK_IRQBALANCE = """
 import glob, os, socket, struct
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(60)
+client.settimeout(300)
 client.connect(glob.glob("/run/irqbalance/*.sock")[0])
 client.sendmsg([b"setup"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", os.getpid(), 0, 0))])
 print(b"".join(iter(lambda: client.recv(4096), b"")).decode())
@@ -60,16 +60,16 @@ def restored(lab_host: LabHost) -> t.Iterator[None]:
 def test_vectors_come_are_placed_go_and_come_back_under_other_numbers(lab_host: LabHost) -> None:
     first, second = lab_host.sriov.create(2)
     before = masks(lab_host)
-    options = {"devices": [{"pci": first, "cpus": "9,8"}]}
+    options = {"devices": [{"pci": first, "cpus": "9"}]}  # the kernel itself spreads them
 
     # The guest's driver starts while the module waits.
-    lab_host.run(f"systemd-run --quiet --on-active=5 --unit=late --timer-property=AccuracySec=1s {VECTORS} {first} 3 600")
+    lab_host.run(f"systemd-run --quiet --collect --on-active=5 --unit=late --timer-property=AccuracySec=1s {VECTORS} {first} 3 600")
     try:
         placed = changed(lab_host, wait_seconds=60, **options)
         held = lab_host.sriov.interrupts(first)
         assert placed["changed"]
         assert [(entry["index"], entry["irq"]) for entry in placed["interrupts"]] == sorted(held.items())
-        assert [masks(lab_host)[held[index]][1] for index in range(3)] == ["9", "8", "9"]
+        assert [masks(lab_host)[held[index]][1] for index in range(3)] == ["9", "9", "9"]
     finally:
         lab_host.run("systemctl stop late.timer late.service", check=False)
 
@@ -77,8 +77,10 @@ def test_vectors_come_are_placed_go_and_come_back_under_other_numbers(lab_host: 
     assert (gone["changed"], gone["without_interrupts"]) == (False, [first])
     assert masks(lab_host) == before
 
+    options = {"devices": [{"pci": first, "cpus": "9,8"}]}
     with lab_host.sriov.vectors(second, 1) as between, lab_host.sriov.vectors(first, 3) as again:
         assert again != held
+        lab_host.sriov.send_elsewhere(again, "10-15")
         others = masks(lab_host)
         checked = changed(lab_host, check=True, **options)
         assert masks(lab_host) == others
@@ -157,7 +159,7 @@ def irqbalance(lab_host: LabHost) -> t.Iterator[None]:
     lab_host.write(f"{drop_in}/rounds.conf", f"[Service]\nEnvironment=IRQBALANCE_ARGS=--interval={IRQBALANCE_ROUND_S}\n")
     try:
         lab_host.run("systemctl unmask irqbalance && systemctl daemon-reload && systemctl start irqbalance")
-        lab_host.run("until ls /run/irqbalance/*.sock; do sleep 0.5; done", timeout=60)
+        lab_host.run("until ls /run/irqbalance/*.sock; do sleep 0.5; done", timeout=300)
         yield
     finally:
         lab_host.run(f"systemctl stop irqbalance; rm -r {drop_in}; systemctl mask irqbalance; systemctl daemon-reload")
@@ -171,21 +173,27 @@ def left_alone(lab_host: LabHost) -> t.Tuple[t.Set[int], int]:
     return banned, int(words[words.index("BANNED") + 1].replace(",", ""), 16)
 
 
+def wait_until(condition: t.Callable[[], bool], seconds: float = 600) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+
+
 def test_a_running_irqbalance_leaves_them_where_they_are(lab_host: LabHost) -> None:
     [first] = lab_host.sriov.create(1)
     with irqbalance(lab_host), lab_host.sriov.vectors(first, 2) as held:
+        lab_host.run(f"sleep {4 * IRQBALANCE_ROUND_S}")  # it sees the vectors in one round, and places them in the next
         options = {"devices": [{"pci": first, "cpus": "12-13"}], "keep_off": "8-15", "protected": []}
         told = changed(lab_host, **options)["irqbalance"]
         assert (told["before"], told["told"], told["settings"]) == ({"irqs": [], "cpus": ""}, True, [])
         assert told["after"] == {"irqs": sorted(held.values()), "cpus": "8-15"}
         # It shows the CPUs once it has looked at the machine anew.
-        end = time.monotonic() + 60
-        while left_alone(lab_host) != (set(held.values()), 0xFF00):
-            assert time.monotonic() < end
+        wait_until(lambda: left_alone(lab_host) == (set(held.values()), 0xFF00))
         lab_host.run(f"sleep {2 * IRQBALANCE_ROUND_S}")
         now = masks(lab_host)
         assert [now[held[index]] for index in range(2)] == [("12", "12"), ("13", "13")]
-        assert all(int(now[irq][1]) < 8 for irq in msi(lab_host, MANAGEMENT_NIC.address))
+        management = msi(lab_host, MANAGEMENT_NIC.address)
+        wait_until(lambda: all(int(masks(lab_host)[irq][1]) < 8 for irq in management))
         again = changed(lab_host, **options)
         assert not again["changed"]
         assert again["irqbalance"]["before"] == told["after"]

@@ -50,6 +50,8 @@ def world(lab_host: LabHost, pci: str) -> t.Iterator[World]:
         world.variables.update(POLICY)
         yield world
     lab_host.ansible("corepin.proxmox.guest_pinning", node="pve1", state="absent")
+    for module in ("cpu_governor", "irq_affinity") if _kept(lab_host) else ():
+        lab_host.ansible(f"corepin.proxmox.{module}", state="absent")
 
 
 def audit(world: World) -> t.Tuple[Run, t.Dict[str, t.Any]]:
@@ -74,7 +76,8 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert world.run("plan").ok
     [placement] = [entry for entry in world.saved_plan["placements"] if entry["vmid"] == 100]
     cpus = [str(cpu) for cpu in parse_ordered(placement["cpus"])]
-    allowed = _send_elsewhere(lab_host, vectors, cpus)
+    lab_host.sriov.send_elsewhere(vectors, format_cpulist(parse_cpulist("1-15") & ~parse_cpulist(",".join(cpus))))
+    allowed = _allowed(lab_host, vectors)
     usual = lab_host.read(governor.format(cpus[0]))
     for playbook in ("apply", "tune"):
         run = world.run(playbook)
@@ -104,18 +107,6 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     assert lab_host.read(governor.format(cpus[0])) == usual
     assert _allowed(lab_host, vectors) == allowed
     assert _kept(lab_host) == []
-
-
-def _send_elsewhere(lab_host: LabHost, vectors: t.Mapping[int, int], cpus: t.Sequence[str]) -> t.List[str]:
-    """Allow the interrupts CPUs that are not among `cpus`, so that each has to move; what _allowed then says.
-
-    The kernel chooses one of those that it allows by itself: where that is the one that is wanted, nothing is written, and so
-    nothing is remembered.
-    """
-    others = format_cpulist(parse_cpulist("1-15") & ~parse_cpulist(",".join(cpus)))
-    for number in vectors.values():
-        lab_host.run(f"echo {others} >/proc/irq/{number}/smp_affinity_list")
-    return _allowed(lab_host, vectors)
 
 
 def _kept(lab_host: LabHost) -> t.List[str]:

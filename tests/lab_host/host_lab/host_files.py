@@ -31,6 +31,7 @@ After=multi-user.target ssh.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=-/sbin/modprobe -q acpi-cpufreq
+ExecStart=-/bin/udevadm settle --timeout=600
 ExecStart=/usr/local/sbin/wait-for-network
 ExecStart=/bin/sh -c 'echo {READY} >/dev/ttyS0'
 TimeoutStartSec=900

@@ -59,6 +59,15 @@ class Sriov:
         finally:
             self.remote.run(f"systemctl stop {unit}", check=False)
 
+    def send_elsewhere(self, vectors: t.Mapping[int, int], cpus: str) -> None:
+        """Allow interrupts a cpulist of others than the CPUs that a test wants for them.
+
+        The kernel chooses one of those that it allows by itself: where that is the one that is wanted, a module has nothing to
+        write, and so nothing to remember.
+        """
+        for number in vectors.values():
+            self.remote.run(f"echo {cpus} >/proc/irq/{number}/smp_affinity_list")
+
     def _wait_for(self, address: str, count: int, seconds: float = 120) -> t.Dict[int, int]:
         end = time.monotonic() + seconds
         while len(found := self.interrupts(address)) != count:
