@@ -97,6 +97,30 @@ def forget_warnings() -> None:
     warnings._global_warnings.clear()
 
 
+def hurry(session: t.Any) -> None:
+    """Make a session give up an answer after a second; connecting may take as long as it likes."""
+    session._backend.auth.timeout = (60.0, 1.0)
+
+
+@pytest.fixture
+def hasty_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second is all that sessions wait for the answer to a PUT, and login and reads have the time that they always have."""
+    from ansible_collections.corepin.proxmox.plugins.module_utils._pve.api import Session
+
+    put = Session.put
+
+    def hasty_put(session: Session, call: str, data: t.Mapping[str, t.Any]) -> t.Any:
+        auth = session._backend.auth
+        patience = auth.timeout
+        hurry(session)
+        try:
+            return put(session, call, data)
+        finally:
+            auth.timeout = patience
+
+    monkeypatch.setattr(Session, "put", hasty_put)
+
+
 def warnings_of(result: t.Mapping[str, t.Any]) -> list[str]:
     """The texts of a module's warnings; from ansible-core 2.19 on they come wrapped."""
     return [item if isinstance(item, str) else item["event"]["msg"] for item in result.get("warnings", [])]

@@ -351,23 +351,25 @@ def test_a_token_that_is_revoked_on_the_way(lab: Lab, run_module: ModuleRunner) 
     assert CPU_ADMIN["api_token_secret"] not in str(result)
 
 
+@pytest.mark.usefixtures("hasty_writes")
 @pytest.mark.parametrize("fault", [{"delay": 4.0}, {"drop": True}, {"status": 596, "reason": "Broken pipe"}])
 def test_an_answer_that_is_lost_after_acceptance_is_found_by_reading_back(
     lab: Lab, run_module: ModuleRunner, fault: dict[str, t.Any]
 ) -> None:
     plan = plan_for(lab.cluster, {100: PINNED, 101: {"numa": "1"}})
     lab.faults.add(method="PUT", path="/100/config", after_acceptance=True, **fault)
-    result = run_module(guest_placement, plan=plan, api_timeout=1, **connection(lab))
+    result = run_module(guest_placement, plan=plan, **connection(lab))
     assert "failed" not in result, result
     assert [guest["changed"] for guest in result["guests"]] == [True, True]
     assert "reading back shows that the change was made" in warnings_of(result)[0]
     assert len(lab.writes) == 2
 
 
+@pytest.mark.usefixtures("hasty_writes")
 def test_a_change_that_is_made_only_after_the_client_has_gone(lab: Lab, run_module: ModuleRunner) -> None:
     plan = plan_for(lab.cluster, {101: {"numa": "1"}})
     lab.faults.add(method="PUT", path="/101/config", delay=3.0)
-    result = run_module(guest_placement, plan=plan, api_timeout=1, **connection(lab))
+    result = run_module(guest_placement, plan=plan, **connection(lab))
     assert "failed" not in result, result
     assert result["changed"] is True
     assert lab.cluster.guest(101).load().main["numa"] == "1"

@@ -204,14 +204,15 @@ def test_a_lock_file_that_is_held_longer_than_pve_waits(lab: Lab, run_module: Mo
     assert [request.status for request in lab.writes if "/102/" in request.path] == [500, 200]
 
 
+@pytest.mark.usefixtures("hasty_writes")
 def test_a_time_out_of_ours_while_pve_waits_for_the_lock_is_read_back(
     lab: Lab, run_module: ModuleRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "READ_BACK_S", 3.0)
+    monkeypatch.setattr(placement, "READ_BACK_S", 30.0)
     monkeypatch.setattr(placement, "READ_BACK_PAUSE_S", 0.05)
     plan = plan_for(lab.cluster, {102: {"affinity": "4-5"}})
-    lab.faults.add(method="PUT", path="/102/", delay=1.3)
-    result = run_module(guest_placement, plan=plan, **{**connection(lab), "api_timeout": 1})
+    lab.faults.add(method="PUT", path="/102/", delay=4.0)
+    result = run_module(guest_placement, plan=plan, **connection(lab))
     assert "failed" not in result, result
     assert settled(result) == [(102, True)]
     assert any("reading back shows that the change was made" in warning for warning in warnings_of(result))
