@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import mmap
 import os
 import re
@@ -64,12 +65,13 @@ def test_each_real_thread_gets_its_mask(process):
         "IO iothread-vir": "iothread",
         "worker": "emulator",
     }
+    gc.collect()  # files that earlier tests have left open may be closed at any time
     descriptors = len(os.listdir("/proc/self/fd"))
     confined = ("CPU 0/KVM", "CPU 1/KVM", "IO iothread-vir")
     for name in confined:
         hands.set_mask(threads[name], first)
     assert [_by_name(tree, process)[name].cpus for name in confined] == [first] * 3
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     hands.set_mask(Thread(tid=2**22 + 1, pid=process, name="gone", role="emulator", cpus=1), first)
     with pytest.raises(SettingError, match=r"The kernel refused CPUs 8000 for thread \d+ \(CPU 0/KVM\): Invalid argument; "):
         hands.set_mask(threads["CPU 0/KVM"], 1 << 8000)
