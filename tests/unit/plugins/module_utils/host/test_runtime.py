@@ -68,6 +68,13 @@ def test_a_scope_without_a_cpuset_has_that_of_the_cgroup_above(host):
     assert read(host)[101]["scope_cpus"] == "2-5"
 
 
+@pytest.fixture
+def patience(monkeypatch):
+    """QMP's time limit is not what the test is about."""
+    monkeypatch.setattr(qmp.query_threads, "__defaults__", (60.0,))
+
+
+@pytest.mark.usefixtures("patience")
 def test_qmp_says_which_thread_is_which(host):
     host.vm(101, 5000, vcpus=3, iothreads=["a"])
     for tid in (5001, 5002, 5003, 5006):
@@ -89,6 +96,7 @@ def test_a_busy_socket_leaves_the_names_of_the_threads(host, monkeypatch):
     assert roles(guest)["vcpu"] == [5001, 5002]
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize(
     ("command", "answer"), [("query-cpus-fast", [{"cpu-index": 0}]), ("query-cpus-fast", 7), ("query-iothreads", [None])]
 )
