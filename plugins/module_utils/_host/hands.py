@@ -45,7 +45,13 @@ class Hands:
         command = ["systemctl", "set-property", "--runtime", unit, f"{name}={value}"]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=self.timeout_s, check=False, env=_english()
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self.timeout_s,
+                check=False,
+                env=self._environment(),
             )
         except subprocess.TimeoutExpired:
             raise Unanswered(f"systemd did not set {name} of {unit} within {self.timeout_s:g} s; see what keeps it busy.") from None
@@ -54,6 +60,11 @@ class Hands:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
             raise SettingError(f"systemd refused {name}={value} for {unit} ({said}); run as root on a host with cgroup v2.")
+
+    def _environment(self) -> t.Dict[str, str]:
+        """Messages in English, and no limit of systemctl's own (25 s) before ours: after it nobody could tell that from a refusal."""
+        patience = f"{self.timeout_s + 30:.0f}"
+        return {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0", "SYSTEMD_BUS_TIMEOUT": patience}
 
     def set_mask(self, thread: Thread, cpus: int) -> None:
         """Let a thread run on `cpus` alone; one that is gone, or that the kernel lets nobody move, is no error. Raises SettingError."""
@@ -109,7 +120,3 @@ class Hands:
             self._syscall = (ctypes.CDLL(None, use_errno=True).syscall, ctypes.c_long(number))
         syscall, number = self._syscall
         return int(syscall(number, *arguments))
-
-
-def _english() -> t.Dict[str, str]:
-    return {**os.environ, "LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}

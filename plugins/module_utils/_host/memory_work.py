@@ -24,7 +24,7 @@ from .mappings import read_mappings
 from .memory_move import IGNORED, MibByNode, Moved, Range, all_memory, astray, homes_of, in_mib, is_bound_to, move, wanted_ranges
 from .memory_progress import Progress
 from .runtime import Running, still_runs
-from .scope import CGROUP, await_systemd, scope_of_vm, unit_of_vm
+from .scope import CGROUP, await_cpuset, scope_of_vm, unit_of_vm
 
 _MIB = 1 << 20
 
@@ -178,4 +178,4 @@ def carry_out_memory(tree: Tree, hands: Hands, guest: Running, work: MemoryWork,
 def _hold(tree: Tree, hands: Hands, guest: Running, numa_nodes: int) -> None:
     """Set AllowedMemoryNodes, and wait until they are in force: pages cannot be moved there before. Raises SettingError."""
     hands.set_property(unit_of_vm(guest.vmid), "AllowedMemoryNodes", format_cpulist(numa_nodes))
-    await_systemd(lambda: tree.cpulist(_mems(guest.vmid)) == numa_nodes, lambda: still_runs(tree, guest))
+    await_cpuset(tree, _mems(guest.vmid), numa_nodes, lambda: still_runs(tree, guest))

@@ -18,6 +18,7 @@ from .files import Tree
 
 CGROUP = "sys/fs/cgroup"
 _PATIENCE_S = 10.0
+_IN_FORCE_S = 1.0
 _PAUSE_S = 0.02
 
 
@@ -72,15 +73,24 @@ def read_scope(tree: Tree, path: str) -> Scope:
 
 def settled_scope(tree: Tree, path: str, asked: int, worth_it: t.Callable[[], bool]) -> Scope:
     """The CPU sets of a cgroup once systemd has written `asked` into it, or as they are after a while, or once it is not `worth_it`."""
-    await_systemd(lambda: tree.cpulist(f"{CGROUP}/{path}/cpuset.cpus") == asked, worth_it)
+    await_cpuset(tree, f"{CGROUP}/{path}/cpuset.cpus", asked, worth_it)
     return read_scope(tree, path)
 
 
-def await_systemd(written: t.Callable[[], bool], worth_it: t.Callable[[], bool]) -> None:
-    """Wait until systemd has `written` what it was asked for, which it does after it has answered; not long, nor where it is not `worth_it`
-    any more."""
-    end = time.monotonic() + _PATIENCE_S
-    while not written() and time.monotonic() < end and worth_it():
+def await_cpuset(tree: Tree, path: str, asked: int, worth_it: t.Callable[[], bool]) -> None:
+    """Wait until a file of a cpuset has what systemd was asked for, and until that is in force; not long, nor where it is not `worth_it`
+    any more.
+
+    systemd writes it after it has answered, and the kernel shows what was written a moment before what comes of it (kernel/cgroup/cpuset.c,
+    update_cpumask). What comes of it may stay less than that, as a partition of somebody else may have the rest.
+    """
+    _await(lambda: tree.cpulist(path) == asked, worth_it, _PATIENCE_S)
+    _await(lambda: tree.cpulist(f"{path}.effective") in (asked, None), worth_it, _IN_FORCE_S)
+
+
+def _await(done: t.Callable[[], bool], worth_it: t.Callable[[], bool], patience_s: float) -> None:
+    end = time.monotonic() + patience_s
+    while not done() and time.monotonic() < end and worth_it():
         time.sleep(_PAUSE_S)
 
 
