@@ -64,9 +64,9 @@ def job(plan: t.Optional[Facts], **options: t.Any) -> Facts:
     return {"plan": plan, "options": options}
 
 
-def ask(host: LabHost, act: str, jobs: t.Any = None) -> t.Any:
-    """What pin.py says, which lies in host_lab/inside."""
-    return json.loads(host.run(f"{PIN} {act}", text=json.dumps(jobs), timeout=3600).stdout)
+def ask(host: LabHost, act: str, jobs: t.Any = None, patient: t.Union[int, str] = "") -> t.Any:
+    """What pin.py says, which lies in host_lab/inside; it is `patient` with the QMP socket of that guest."""
+    return json.loads(host.run(f"PATIENT={patient} {PIN} {act}", text=json.dumps(jobs), timeout=3600).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -272,10 +272,10 @@ def test_iothread_vhost_helper_busy_socket_and_a_stopped_guest(pinned: Pinned) -
     until_held = "until grep -qs held /root/held; do sleep 0.1; done"
     host.run(f"rm -f /root/held; {GUEST} hold 101 600 >/root/held 2>&1 & timeout 60 sh -c '{until_held}'")
     plan = pinned.plan(db("8,9", emulator="reserved"), db("10,11", 101), db("12", 102))
-    done = pinned.pin(plan)
+    done = ask(host, "once", job(plan), patient=100)
     assert not done["failures"], done
     assert [row["reason"] for row in done["result"]["guests"]] == [None, None, "it does not run here"]
-    runtime = ask(host, "runtime")
+    runtime = ask(host, "runtime", patient=100)
     assert [(entry["vmid"], entry["ids_from"]) for entry in runtime] == [(100, "qmp"), (101, "names")]
     now, held, _stopped = host.guests.states()
     assert now.scope_cpus == "0-1,8-9"
@@ -297,7 +297,8 @@ def test_iothread_vhost_helper_busy_socket_and_a_stopped_guest(pinned: Pinned) -
 
 def _by_role(guest: GuestState) -> t.Dict[str, t.List[Thread]]:
     """The threads of a guest with one I/O thread, by the names that the kernel has for them."""
-    [iothread] = [thread for thread in guest.named("kvm") if thread.tid != guest.pid]  # QEMU's own name: see README.md
+    # It bears QEMU's own name (see README.md), and so does, for a moment, a thread that has just been born.
+    iothread = min((thread for thread in guest.named("kvm") if thread.tid != guest.pid), key=lambda thread: thread.tid)
     others = {"iothread": [iothread], "vhost": guest.named("vhost-"), "helper": guest.helpers}
     known = [*guest.vcpus, iothread, *others["vhost"]]
     return {"vcpu": guest.vcpus, "emulator": [thread for thread in guest.threads if thread not in known], **others}
@@ -319,10 +320,10 @@ def test_a_cpuset_partition_of_somebody_else(pinned: Pinned) -> None:
     host = pinned.host
     host.start_guest(100, cores=2, memory=64, affinity="2-5")
     others = f"cd /sys/fs/cgroup; for unit in {' '.join(SERVICES)}; do [ ! -f $unit/cpuset.cpus ] || echo %s >$unit/cpuset.cpus; done"
-    # A partition's CPUs must not be in the cpuset of another cgroup, where housekeeping leaves all.
-    host.run(others % "0-8,10-15")
-    host.run("mkdir /sys/fs/cgroup/rt && cd /sys/fs/cgroup/rt && echo +cpuset >../cgroup.subtree_control && echo 9 >cpuset.cpus")
     try:
+        # A partition's CPUs must not be in the cpuset of another cgroup, where housekeeping leaves all.
+        host.run(others % "0-8,10-15")
+        host.run("mkdir /sys/fs/cgroup/rt && cd /sys/fs/cgroup/rt && echo +cpuset >../cgroup.subtree_control && echo 9 >cpuset.cpus")
         host.run("echo isolated >/sys/fs/cgroup/rt/cpuset.cpus.partition")
         assert host.read("/sys/fs/cgroup/rt/cpuset.cpus.partition") == "isolated"
         before = host.guest(100)
@@ -331,10 +332,12 @@ def test_a_cpuset_partition_of_somebody_else(pinned: Pinned) -> None:
             "CPUs 9 cannot be given to guest 100, because the cpuset partition rt of somebody else has them; release them, or plan again."
         ]
         now = host.guest(100)
-        assert (now.scope_cpus, now.lasting) == (before.scope_cpus, before.lasting)
+        had = {thread.tid: thread.cpus for thread in before.threads}
+        assert {thread.cpus == had.get(thread.tid, thread.cpus) for thread in now.threads} == {True}
+        assert now.scope_cpus == before.scope_cpus
     finally:
-        host.run("echo member >/sys/fs/cgroup/rt/cpuset.cpus.partition; rmdir /sys/fs/cgroup/rt")
-        host.run(others % "0-15")
+        undone = "echo member >/sys/fs/cgroup/rt/cpuset.cpus.partition; rmdir /sys/fs/cgroup/rt; " + others % "0-15"
+        host.run(undone, check=False)
     assert not pinned.pin(pinned.plan(db("8,9")))["failures"]
 
 
@@ -363,14 +366,11 @@ def test_shared_guests_containers_and_services_are_kept_away_and_let_go(pinned: 
     host = pinned.host
     host.start_guest(100, cores=2, memory=64, affinity="2-5")
     host.start_guest(101, cores=1, memory=64)
-    host.write("/etc/pve/nodes/pve1/lxc/103.conf", "arch: amd64\ncores: 2\n")
     cgroup = "/sys/fs/cgroup/lxc/103"
-    host.run(f"mkdir -p {cgroup}; cd /sys/fs/cgroup; for above in . lxc; do echo +cpuset >$above/cgroup.subtree_control; done")
-    there = f"timeout 60 sh -c 'until grep -q . {cgroup}/cgroup.procs; do sleep 0.1; done'"
-    host.run(f"sh -c 'echo $$ >{cgroup}/cgroup.procs; exec sleep 3600' </dev/null >/dev/null 2>&1 & {there}")
     shared = {"class": "shared", "vcpu_pinning": False}
     plan = pinned.plan(db("8,9"), db("2-7", 101, **shared), db("2-7", 103, **shared))
     try:
+        _start_container(host, cgroup)
         expected = host.ansible("corepin.proxmox.guest_pinning", check=True, diff=True, plan=plan, housekeeping=True)
         assert {thread.cpus for thread in host.guest(101).threads} == {"0-15"}
         done = host.ansible("corepin.proxmox.guest_pinning", diff=True, plan=plan, housekeeping=True)
@@ -390,6 +390,14 @@ def test_shared_guests_containers_and_services_are_kept_away_and_let_go(pinned: 
     finally:
         gone = f"timeout 30 sh -c 'until rmdir {cgroup}; do sleep 0.1; done'"
         host.run(f"kill $(cat {cgroup}/cgroup.procs); {gone}; rmdir /sys/fs/cgroup/lxc; rm -f /etc/pve/lxc/103.conf", check=False)
+
+
+def _start_container(host: LabHost, cgroup: str) -> None:
+    """Container 103, as far as guest_pinning looks: a config, and a cgroup with a process."""
+    host.write("/etc/pve/nodes/pve1/lxc/103.conf", "arch: amd64\ncores: 2\n")
+    host.run(f"mkdir -p {cgroup}; cd /sys/fs/cgroup; for above in . lxc; do echo +cpuset >$above/cgroup.subtree_control; done")
+    there = f"timeout 120 sh -c 'until grep -q . {cgroup}/cgroup.procs; do sleep 0.1; done'"
+    host.run(f"sh -c 'echo $$ >{cgroup}/cgroup.procs; exec sleep 3600' </dev/null >/dev/null 2>&1 & {there}")
 
 
 @pytest.mark.long

@@ -38,7 +38,7 @@ def test_a_busy_guest_has_its_scope_its_mask_and_its_threads_and_works(lab_host:
     assert lab_host.read("/etc/pve/nodes/pve1/qemu-server/100.conf").startswith("cores: 4\nmemory: 128\n")
 
     # The I/O thread's name is too long for this QEMU to set, so that it has the program's, as the main thread has.
-    assert len(guest.named("kvm")) == 2
+    assert len(guest.named("kvm")) >= 2  # and, for a moment, a thread that has just been born
     # The worker of vhost is a thread of QEMU since kernel 6.4; the helper was no child of taskset's.
     assert [thread.name for thread in guest.named("vhost-")] == [f"vhost-{guest.pid}"]
     assert [thread.cpus for thread in guest.helpers] == ["0-15"]

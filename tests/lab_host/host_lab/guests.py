@@ -49,11 +49,6 @@ class GuestState:
         numbered = [(int(found.group(1)), thread) for thread in self.threads if (found := re.fullmatch(r"CPU (\d+)/\w+", thread.name))]
         return [thread for _number, thread in sorted(numbered, key=lambda pair: pair[0])]
 
-    @property
-    def lasting(self) -> t.List[Thread]:
-        """All but QEMU's pool of workers, which come with work and go after ten idle seconds (util/thread-pool.c)."""
-        return [thread for thread in self.threads if thread.name != "worker"]
-
     def named(self, start: str) -> t.List[Thread]:
         """Threads whose name begins so: "IO iothread", "vhost-", "call_rcu". The kernel keeps 15 letters."""
         return [thread for thread in self.threads if thread.name.startswith(start)]

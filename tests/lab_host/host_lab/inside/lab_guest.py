@@ -36,6 +36,7 @@ CONFIGS = Path("/etc/pve/qemu-server")
 RUN = Path("/var/run/qemu-server")
 WORK = Path("/var/lib/lab-guests")
 SLICE = Path("/sys/fs/cgroup/qemu.slice")
+PATIENT = {**os.environ, "SYSTEMD_BUS_TIMEOUT": "600"}  # many guests that start at once keep systemd waiting
 HELPER = "exec -a swtpm sleep infinity"
 
 Config = t.Dict[str, str]
@@ -80,7 +81,7 @@ def begin(vmid: int, busy: bool, helper: bool) -> subprocess.Popen[bytes]:
     command = scope_command(vmid, config, helper) + affinity_command(config) + qemu_command(vmid, config)
     # PVE creates each scope anew; one that is just coming to its end bears the name for a moment longer.
     wait(lambda: not (SLICE / f"{vmid}.scope").exists(), 60, f"the scope of guest {vmid} is still there")
-    return subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    return subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=PATIENT)
 
 
 def scope_command(vmid: int, config: Config, helper: bool) -> t.List[str]:
@@ -160,21 +161,24 @@ def networks(vmid: int, config: Config) -> t.List[str]:
 
 def stop(vmids: t.Sequence[int]) -> None:
     """End QEMU, then what else is in the scope, and wait until the scope is gone; of all of them at once."""
+    pids = {vmid: scope_pids(SLICE / f"{vmid}.scope") for vmid in vmids}
     for vmid in vmids:
         pid = qemu_pid(vmid)
         if pid:
             send(pid, signal.SIGTERM)
             send(pid, signal.SIGCONT)  # a process that is held by SIGSTOP ends once it goes on
     for vmid in vmids:
-        see_it_end(vmid)
+        see_it_end(vmid, pids[vmid])
 
 
-def see_it_end(vmid: int) -> None:
+def see_it_end(vmid: int, pids: t.Sequence[int]) -> None:
     wait(lambda: qemu_pid(vmid) is None, 120, f"guest {vmid} does not end")
     scope = SLICE / f"{vmid}.scope"
     for other in scope_pids(scope):
         send(other, signal.SIGKILL)
     wait(lambda: not scope.exists(), 120, f"the scope of guest {vmid} is still there")
+    # A process leaves its cgroup before it is gone.
+    wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 120, f"processes of guest {vmid} are still there")
     for name in ("pid", "qmp"):
         (RUN / f"{vmid}.{name}").unlink(missing_ok=True)
 

@@ -11,6 +11,8 @@
     pin.py runtime                 what guest_runtime_info returns: [runtime of each guest]
     pin.py fingerprint             that of the host
 
+The guests whose numbers are in the environment's variable PATIENT are given a minute to answer on QMP.
+
 Prints JSON. A job is {plan, options}, in JSON on the standard input; JOBS are a list of two. What is looked at is the guest of
 the plan's first placement.
 """
@@ -23,6 +25,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import traceback
 import typing as t
 from pathlib import Path
@@ -31,20 +34,25 @@ sys.path.insert(0, str(Path(__file__).parent / "corepin"))
 
 from plugins.module_utils._engine.cpuset import format_cpulist, parse_cpulist
 from plugins.module_utils._engine.errors import SettingError
+from plugins.module_utils._host import runtime
 from plugins.module_utils._host.files import Tree
 from plugins.module_utils._host.hands import Hands
 from plugins.module_utils._host.kept import FOLDER, recall
 from plugins.module_utils._host.pin_guests import pin_guests
 from plugins.module_utils._host.pinning_kept import NAME
-from plugins.module_utils._host.runtime import read_running
+from plugins.module_utils._host.qmp import TIMEOUT_S, query_threads
 from plugins.module_utils._host.scope import read_scope, scope_of_vm
 from plugins.module_utils._host.sysfs import read_host
 from plugins.module_utils._host.threads import Thread
 
 POOL = "worker"  # the threads of QEMU's pool come with work and go after ten idle seconds (util/thread-pool.c)
 DEFAULTS = {"node": "pve1", "state": "present", "memory_move": False, "memory_timeout": 600, "housekeeping": False}
+PATIENT = os.environ.get("PATIENT", "").split()
 Job = t.Dict[str, t.Any]
 Answer = t.Dict[str, t.Any]
+
+
+runtime.query_threads = lambda path: query_threads(path, 60.0 if Path(path).stem in PATIENT else TIMEOUT_S)
 
 
 def pin(job: Job, hands: t.Optional[Hands] = None) -> Answer:
@@ -63,13 +71,20 @@ def first(job: Job) -> t.Tuple[int, int]:
     return placement["vmid"], parse_cpulist(placement["cpus"])
 
 
-def state(vmid: int) -> Answer:
-    """The cpulists of a guest's scope and of the lasting threads in it by id, and what the file of guest_pinning says of it."""
+def lasting(vmid: int) -> t.Set[int]:
+    """The ids of the threads in a guest's scope that are not the pool's; one that has just been born does not bear its name yet."""
+    first = masks(vmid, but=POOL)
+    time.sleep(0.5)
+    return first.keys() & masks(vmid, but=POOL).keys()
+
+
+def state(vmid: int, known: t.Collection[int]) -> Answer:
+    """The cpulists of a guest's scope and of the `known` threads in it by id, and what the file of guest_pinning says of it."""
     tree = Tree()
     effective = read_scope(tree, scope_of_vm(vmid)).effective
     return {
         "scope": format_cpulist(effective or 0),
-        "threads": masks(vmid, but=POOL),
+        "threads": {tid: cpus for tid, cpus in masks(vmid).items() if tid in known},
         "remembered": str(vmid) in recall(tree, NAME).get("guests", {}),
     }
 
@@ -106,10 +121,11 @@ class Refusing(Hands):
 
 def refuse(job: Job, numbers: t.Sequence[int]) -> Answer:
     vmid, _cpus = first(job)
-    before, after, failures = state(vmid), [], []
+    known = lasting(vmid)
+    before, after, failures = state(vmid, known), [], []
     for number in numbers:
         failures += pin(job, Refusing(Tree(), number))["failures"]
-        after.append(state(vmid))
+        after.append(state(vmid, known))
     return {"before": before, "after": after, "failures": failures}
 
 
@@ -167,23 +183,24 @@ def kill(jobs: t.Sequence[Job], moments: t.Sequence[float]) -> Answer:
     next run, `astray`: how often that did not end in the whole state. `failures`, `warnings`: those of these runs.
     """
     vmid, _cpus = first(jobs[0])
+    known = lasting(vmid)
     pin(jobs[1])
     whole, steps = [], []
-    for job in jobs:
+    for job in (*jobs, *jobs):  # twice, as systemd may be slow to set threads, which then takes steps of ours
         steps.append(in_child(job) or 0)
-        whole.append(state(vmid))
+        whole.append(state(vmid, known))
     numbers = dict.fromkeys(("killed", "between", "unremembered", "leftovers", "astray"), 0)
     failures, warnings = [], []
     for number, moment in enumerate(moments):
         job, old, new = jobs[number % 2], whole[1 - number % 2], whole[number % 2]
         numbers["killed"] += in_child(job, int(moment * min(steps))) is None
-        left = state(vmid)
+        left = state(vmid, known)
         numbers["between"] += left not in (old, new)
         numbers["unremembered"] += unremembered(vmid, left, old)
         done = pin(job)
         failures, warnings = failures + done["failures"], warnings + done["warnings"]
         numbers["leftovers"] += sum(1 for name in os.listdir(f"/{FOLDER}") if name.startswith(f".corepin-{NAME}"))
-        numbers["astray"] += state(vmid) != new
+        numbers["astray"] += state(vmid, known) != new
     in_child(jobs[len(moments) % 2], min(steps) // 2)
     return {**numbers, "failures": failures, "warnings": warnings, "whole": whole, "steps": steps}
 
@@ -235,7 +252,7 @@ def answer(act: str, words: t.Sequence[str]) -> t.Any:
     if act == "fingerprint":
         return read_host()["fingerprint"]
     if act == "runtime":
-        return [guest.as_facts() for guest in read_running(Tree())]
+        return [guest.as_facts() for guest in runtime.read_running(Tree())]
     asked = json.load(sys.stdin)
     if act == "refuse":
         return refuse(asked, [int(word) for word in words])
