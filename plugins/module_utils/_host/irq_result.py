@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._engine.wording import listed
 from .irq_apply import MANAGED, PROTECTED, SHARED
 from .irq_plan import RESTORE
 from .irqs import key_of
@@ -41,13 +42,11 @@ def warnings_of(result: Result, waited: float = 0) -> t.List[str]:
     entries = [entry for entry in result.get("interrupts", []) if entry["reason"] != RESTORE]
     hit = {state: [entry for entry in entries if entry["state"] == state] for state in _STAYS}
     warnings = [f"Interrupts {_named(hit[state])} {text}." for state, text in _STAYS.items() if hit[state]]
-    warnings += [text.format(_listed(result[key])) for key, text in _LEFT_OUT.items() if result.get(key)]
+    warnings += [text.format(listed(result[key])) for key, text in _LEFT_OUT.items() if result.get(key)]
     silent = result.get("without_interrupts", []) if waited else []
     if silent:
-        verb = "has" if len(silent) == 1 else "have"
-        warnings.append(
-            f"PCI device {', '.join(silent)} {verb} no interrupts after {waited:g} s; its guest may be off, or without a driver."
-        )
+        devices, have = ("PCI device", "has") if len(silent) == 1 else ("PCI devices", "have")
+        warnings.append(f"{devices} {listed(silent)} {have} no interrupts after {waited:g} s; its guest may be off, or without a driver.")
     return warnings + _irqbalance_warnings(result.get("irqbalance") or {"told": True})
 
 
@@ -59,11 +58,7 @@ def _irqbalance_warnings(irqbalance: Result) -> t.List[str]:
 
 
 def _named(entries: t.Sequence[Result]) -> str:
-    return _listed([str(entry["irq"]) + (f" of {entry['device']}" if entry["device"] else "") for entry in entries])
-
-
-def _listed(names: t.Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return listed([str(entry["irq"]) + (f" of {entry['device']}" if entry["device"] else "") for entry in entries])
 
 
 def diff_of(result: Result) -> Result:

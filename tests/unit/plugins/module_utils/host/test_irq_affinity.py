@@ -221,7 +221,7 @@ def test_what_the_kernel_manages_is_reported(tmp_path, managed_error):
     assert host.tree.refused == tried
     host.set(state="absent")
     assert not host.tree.exists(MEMORY)
-    assert warnings_of(done) == [f"Interrupts 150 of {EMPTY_VF}, 151 of {EMPTY_VF} are managed by the kernel and stay where they are."]
+    assert warnings_of(done) == [f"Interrupts 150 of {EMPTY_VF} and 151 of {EMPTY_VF} are managed by the kernel and stay where they are."]
 
 
 def test_a_host_without_remapping_moves_them_when_they_fire(tmp_path):
@@ -535,7 +535,7 @@ def test_devices_that_are_missing_and_need_not_be_there_are_left_out(host):
     result = host.set(devices=[*absent, {"pci": VF, "cpus": "20"}])
     assert result["missing"] == ["0000:42:00", "eth7"]
     assert {entry["device"] for entry in result["interrupts"]} == {VF}
-    assert warnings_of(result) == ["Devices that do not exist on this host were left out: 0000:42:00, eth7; see lspci -D and ip link."]
+    assert warnings_of(result) == ["Devices that do not exist on this host were left out: 0000:42:00 and eth7; see lspci -D and ip link."]
     assert host.set(state="absent")["missing"] == []
 
 
