@@ -141,3 +141,14 @@ def test_the_page_that_a_numa_node_refuses_is_named(monkeypatch, code):
 
     monkeypatch.setattr(Hands, "_move_pages", full_after_one_page)
     assert Hands(Tree()).pages(1, [4096, 8192, 12288], [1, 1, 1]) == [1, -code, -errno.EAGAIN]
+
+
+def test_systemctl_waits_longer_for_an_answer_than_we_do_for_it(tmp_path, monkeypatch):
+    """Its own limit would end it as a refusal does, while systemd may still do what was asked for."""
+    said = tmp_path / "limit"
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$SYSTEMD_BUS_TIMEOUT" >{said}\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    Hands(Tree(), timeout_s=60).set_property("100.scope", "AllowedCPUs", "3")
+    assert float(said.read_text(encoding="utf-8")) > 60
