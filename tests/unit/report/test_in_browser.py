@@ -16,8 +16,8 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 OPTIONS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--dump-dom",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--dump-dom",
 ]  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def look(page, tmp_path):
         path = tmp_path / "page.html"
         path.write_text(page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
         command = [CHROMIUM, *OPTIONS, f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
-        printed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=True).stdout
+        printed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True).stdout
         return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", printed, re.DOTALL).group(1)))
 
     return looked
