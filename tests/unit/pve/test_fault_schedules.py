@@ -131,7 +131,7 @@ class World:
         for node in self.cluster.nodes.values():
             node.online = True
         with self.cluster.mutex:
-            assert self.cluster.mutex.wait_for(lambda: all(not guest.lock_holders for guest in self.cluster.guests.values()), timeout=5)
+            assert self.cluster.mutex.wait_for(lambda: all(not guest.lock_holders for guest in self.cluster.guests.values()), timeout=60)
 
     def has(self, vmid: int, keys: Keys) -> bool:
         config = self.cluster.guest(vmid).load().effective()

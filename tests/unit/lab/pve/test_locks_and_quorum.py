@@ -37,7 +37,7 @@ def test_a_change_waits_for_the_lock_and_others_do_not(make):
         waiting.start()
         assert ask.config(101, cores=4).status == 200
         assert ask.shown(100)["cores"] == 2
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert results[0].status == 200
     assert ask.shown(100)["cores"] == 4
 
