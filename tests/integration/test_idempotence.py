@@ -9,19 +9,19 @@ is a row of ROWS; `test_every_module_has_a_row` asks for it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from pve_lab import Cluster, Lab
 from sysfs_trees import write_tree
 
 from .cluster_world import description
 from .harness import ROOT, Controller, Run, local_host
+
+Result = t.Mapping[str, t.Any]
+Claim = tuple[str, bool]  # what should be so, and whether it is
 
 PASSES = ("look", "do", "repeat")
 CONNECTION = {
@@ -99,13 +99,21 @@ def plan_for(cluster: Cluster, affinities: t.Mapping[int, str]) -> dict[str, t.A
     return sealed({"schema": 1, "created_at": None, "cluster": cluster.name, "changes": changes, **lists, **dicts})
 
 
-@pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Run]:
-    """One run of all rows."""
-    folder = tmp_path_factory.mktemp("matrix")
-    controller = Controller(folder / "controller", Path(os.environ["ANSIBLE_COLLECTIONS_PATH"]))
-    with contextlib.ExitStack() as stack:
-        lab = stack.enter_context(Lab(Cluster.from_dict(description())))
+def test_check_mode_agrees_and_a_second_run_changes_nothing(controller: Controller, tmp_path: Path) -> None:
+    """One test, as all rows are one run."""
+    run = run_all_rows(controller, tmp_path)
+    wrong = {}
+    for number, row in enumerate(ROWS):
+        look, do, repeat = (_steady(run.task(f"{number} {name}").result, row.volatile) for name in PASSES)
+        checks = (*_of_any_row(row, look, do, repeat), *(_of_a_change(row, do, repeat) if row.changes else ()))
+        failed = [claim for claim, holds in checks if not holds]
+        if failed:
+            wrong[f"{number} {row.module}"] = {"not so": failed, "look": look, "do": do, "repeat": repeat}
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def run_all_rows(controller: Controller, folder: Path) -> Run:
+    with Lab(Cluster.from_dict(description())) as lab:
         variables = {
             "lab_host": lab.host,
             "lab_port": lab.port,
@@ -119,27 +127,27 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Run]:
         run = controller.playbook(playbook, {"all": {"hosts": {"here": local_host(**variables)}}}, env={"ANSIBLE_PIPELINING": "1"})
         assert run.ok, run.output
         assert len(lab.writes) == 2
-        yield run
+        return run
 
 
-@pytest.mark.parametrize("number", range(len(ROWS)), ids=[f"{number}-{row.module}" for number, row in enumerate(ROWS)])
-def test_check_mode_agrees_and_a_second_run_changes_nothing(matrix: Run, number: int) -> None:
-    row = ROWS[number]
-    look, do, repeat = (_steady(matrix.task(f"{number} {name}").result, row.volatile) for name in PASSES)
-    assert look == do
-    assert bool(do.get("changed")) is row.changes
-    assert not repeat.get("changed")
-    if not row.changes:
-        assert repeat == do
-        return
-    before, after = (_text(do["diff"], side) for side in ("before", "after"))
+def _of_any_row(row: Row, look: Result, do: Result, repeat: Result) -> list[Claim]:
+    return [
+        ("check mode says what the real run says", look == do),
+        (f"changed is {row.changes}", bool(do.get("changed")) is row.changes),
+        ("the second run changes nothing", not repeat.get("changed")),
+        ("the second run says the same", row.changes or repeat == do),
+    ]
+
+
+def _of_a_change(row: Row, do: Result, repeat: Result) -> list[Claim]:
     assert row.before
     assert row.after
-    assert row.before in before
-    assert row.before not in after
-    assert row.after in after
-    assert row.after not in before
-    assert _text(repeat["diff"], "before") == _text(repeat["diff"], "after")
+    before, after = (_text(do["diff"], side) for side in ("before", "after"))
+    return [
+        ("the diff begins with what was before, alone", row.before in before and row.after not in before),
+        ("the diff ends with what is after, alone", row.after in after and row.before not in after),
+        ("the diff of the second run is empty", _text(repeat["diff"], "before") == _text(repeat["diff"], "after")),
+    ]
 
 
 def test_every_module_has_a_row() -> None:
