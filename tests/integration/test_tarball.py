@@ -22,38 +22,6 @@ FILES = {"CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.j
 PASSWORD = "lab-password"
 
 
-@pytest.fixture(scope="module")
-def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, ROOT / "tests" / "tools" / "build.py", folder], check=True, capture_output=True)
-    (path,) = folder.glob("corepin-proxmox-*.tar.gz")
-    return path
-
-
-@pytest.fixture
-def installed(tarball: Path, tmp_path: Path) -> Controller:
-    """A controller that has nothing of this collection but what the tarball brings."""
-    controller = Controller(tmp_path / "user", tmp_path / "user" / "collections")
-    done = controller.program("ansible-galaxy", "collection", "install", "--offline", "-p", str(controller.collections), str(tarball))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return controller
-
-
-def test_the_tarball_holds_the_collection_and_nothing_of_the_workshop(tarball: Path) -> None:
-    with tarfile.open(tarball) as archive:
-        names = [member.name for member in archive.getmembers() if member.isfile()]
-    assert {name.split("/")[0] for name in names} <= SHIPPED | FILES
-    assert [name for name in names if name.startswith("tests/")] == ["tests/config.yml"]
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".tar.gz"))]
-    assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/plan.yml", "plugins/modules/guest_info.py"} <= set(names)
-
-
-def test_the_documentation_is_found(installed: Controller) -> None:
-    done = installed.program("ansible-doc", "-t", "filter", "corepin.proxmox.place")
-    assert done.returncode == 0, done.stderr
-    assert "corepin.proxmox.place" in done.stdout
-
-
 @pytest.fixture
 def lab() -> t.Iterator[Lab]:
     guests = [
@@ -70,7 +38,46 @@ def lab() -> t.Iterator[Lab]:
         yield running
 
 
-def test_plan_and_apply_run_by_name(installed: Controller, lab: Lab, tree: TreeWriter) -> None:
+def test_the_tarball_holds_what_it_should_and_works_where_nothing_else_is(lab: Lab, tree: TreeWriter, tmp_path: Path) -> None:
+    """One test, for the tarball is built and installed once."""
+    tarball = _build(tmp_path / "dist")
+    _holds_the_collection_and_nothing_of_the_workshop(tarball)
+    installed = _install(tarball, tmp_path / "user")
+    _finds_the_documentation(installed)
+    _plan_and_apply_run_by_name(installed, lab, tree)
+
+
+def _build(folder: Path) -> Path:
+    folder.mkdir()
+    subprocess.run([sys.executable, ROOT / "tests" / "tools" / "build.py", folder], check=True, capture_output=True)
+    (path,) = folder.glob("corepin-proxmox-*.tar.gz")
+    return path
+
+
+def _holds_the_collection_and_nothing_of_the_workshop(tarball: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        names = [member.name for member in archive.getmembers() if member.isfile()]
+    assert {name.split("/")[0] for name in names} <= SHIPPED | FILES
+    assert [name for name in names if name.startswith("tests/")] == ["tests/config.yml"]
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".tar.gz"))]
+    assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/plan.yml", "plugins/modules/guest_info.py"} <= set(names)
+
+
+def _install(tarball: Path, folder: Path) -> Controller:
+    """A controller that has nothing of this collection but what the tarball brings."""
+    controller = Controller(folder, folder / "collections")
+    done = controller.program("ansible-galaxy", "collection", "install", "--offline", "-p", str(controller.collections), str(tarball))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return controller
+
+
+def _finds_the_documentation(installed: Controller) -> None:
+    done = installed.program("ansible-doc", "-t", "filter", "corepin.proxmox.place")
+    assert done.returncode == 0, done.stderr
+    assert "corepin.proxmox.place" in done.stdout
+
+
+def _plan_and_apply_run_by_name(installed: Controller, lab: Lab, tree: TreeWriter) -> None:
     variables = {
         "corepin_api_host": lab.host,
         "corepin_api_port": lab.port,
@@ -93,7 +100,3 @@ def test_plan_and_apply_run_by_name(installed: Controller, lab: Lab, tree: TreeW
     assert stored["affinity"] == "0,32,1,33"
     assert stored["numa0"] == "cpus=0-3,hostnodes=0,memory=8192,policy=bind"
     assert "affinity" not in lab.cluster.guests[101].load().effective()
-
-    second = installed.playbook("corepin.proxmox.apply", inventory)
-    assert second.ok, second.output
-    assert second.changed == 0
