@@ -44,13 +44,18 @@ DESCRIPTION: dict[str, t.Any] = {
 }
 # The same with sets that the plan keeps, so that only guest NUMA nodes are missing.
 RIGHT_SETS = {100: "0,32,1,33", 101: "2,34", 200: "0,16,1,17"}
+_plans: dict[str, str] = {}  # plan files by what they are made of
 
 
 class World:
     """One simulated cluster, and a controller whose inventory holds its hosts."""
 
-    def __init__(self, lab: Lab, controller: Controller, trees: t.Mapping[str, Path]) -> None:
+    def __init__(
+        self, lab: Lab, controller: Controller, trees: t.Mapping[str, Path], described: t.Optional[t.Mapping[str, t.Any]] = None
+    ) -> None:
+        """`described`: what the cluster was made from, and the hosts' trees with it."""
         self.lab = lab
+        self._described = described
         self.controller = controller
         self.hosts: dict[str, t.Any] = {name: local_host(corepin_root=str(tree)) for name, tree in trees.items()}
         self.variables: dict[str, t.Any] = {
@@ -96,6 +101,18 @@ class World:
         """Run one of the collection's playbooks by its short name, or another one by its path."""
         named = f"corepin.proxmox.{playbook}" if isinstance(playbook, str) else playbook
         return self.controller.playbook(named, self.inventory, *arguments, env=env, **variables)
+
+    def planned(self) -> dict[str, t.Any]:
+        """Its plan, saved: for tests of something else, for equal worlds get equal plans, so that each kind of world is planned once."""
+        assert self._described, "only of worlds whose description is known"
+        door = "api" if "corepin_api_host" in self.variables else "hosts"
+        kind = json.dumps([door, self._described, self.variables["corepin_rules"], sorted(self.hosts)], sort_keys=True)
+        if kind not in _plans:
+            run = self.run("plan")
+            assert run.ok, run.output
+            _plans[kind] = self.plan_path.read_text(encoding="utf-8")
+        self.plan_path.write_text(_plans[kind], encoding="utf-8")
+        return self.saved_plan
 
     def config(self, vmid: int) -> dict[str, str]:
         """A guest's config as its next start finds it."""

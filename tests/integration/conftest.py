@@ -45,8 +45,9 @@ def make_world(controller: Controller, tree: TreeWriter) -> t.Iterator[t.Callabl
     with contextlib.ExitStack() as stack:
 
         def made(**changes: t.Any) -> World:
-            lab = stack.enter_context(Lab(Cluster.from_dict(description(**changes))))
-            return World(lab, controller, {"pve1": tree("epyc-9354-nps4"), "pve2": tree("ryzen-5950x")})
+            described = description(**changes)
+            lab = stack.enter_context(Lab(Cluster.from_dict(described)))
+            return World(lab, controller, {"pve1": tree("epyc-9354-nps4"), "pve2": tree("ryzen-5950x")}, described)
 
         yield made
 

@@ -153,8 +153,7 @@ def test_a_guest_with_invalid_lines(world: World) -> None:
 
 def test_a_plan_file_that_is_not_what_plan_wrote(world: World) -> None:
     ends_in_one_sentence(world, world.run("apply"), str(world.plan_path), "corepin.proxmox.plan", "corepin_plan_file")
-    assert world.run("plan").ok
-    plan = world.saved_plan
+    plan = world.planned()
     path = world.controller.folder / "edited.json"
     world.plan_path.rename(world.controller.folder / "plan.json")
 
@@ -169,7 +168,7 @@ def test_a_plan_file_that_is_not_what_plan_wrote(world: World) -> None:
 
 def test_a_plan_of_another_cluster(make_world: t.Callable[..., World]) -> None:
     world = make_world()
-    assert world.run("plan").ok
+    world.planned()
     other = make_world(name="other")
     world.variables["corepin_api_port"] = other.lab.port
     world.variables["corepin_ca_path"] = other.lab.ca_path

@@ -30,7 +30,6 @@ SCHEDULES = [  # incident, at the write of which guest, by which door
     ("lock file", 200, "hosts"),
 ]
 IN_EACH_RUN = 1
-_plans: dict[str, str] = {}
 
 
 @pytest.mark.parametrize(
@@ -46,9 +45,8 @@ def test_what_is_left_is_known_and_another_run_converges(make_world: t.Callable[
         if door == "hosts":
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="door-"))
             world.work_on_the_hosts(stack.enter_context(Door(world.lab, folder)))
-        plan(world, f"{door} {by_token}")
         changes: dict[int, tuple[Keys, Keys]] = {
-            change["vmid"]: (change["before"], change["after"]) for change in world.saved_plan["changes"]
+            change["vmid"]: (change["before"], change["after"]) for change in world.planned()["changes"]
         }
         killed = incident == "killed"
         message = kill(world, vmid, changes[vmid][1]) if killed else apply_with(world, incident, vmid)
@@ -66,15 +64,6 @@ def test_what_is_left_is_known_and_another_run_converges(make_world: t.Callable[
         rest = world.run("apply")
         assert rest.ok, rest.output
         assert all(has(world, number, after) for number, (_before, after) in changes.items())
-
-
-def plan(world: World, kind: str) -> None:
-    """The same guests get the same plan, so that each kind of world is planned once."""
-    if kind not in _plans:
-        run = world.run("plan")
-        assert run.ok, run.output
-        _plans[kind] = world.plan_path.read_text(encoding="utf-8")
-    world.plan_path.write_text(_plans[kind], encoding="utf-8")
 
 
 def has(world: World, vmid: int, keys: Keys) -> bool:

@@ -81,9 +81,7 @@ def test_root_plans_looks_applies_and_finds_nothing_left(world: World) -> None:
 
 
 def test_the_same_on_the_hosts_without_any_login(world: World) -> None:
-    over_api = world.run("plan")
-    assert over_api.ok, over_api.output
-    text = world.plan_path.read_text(encoding="utf-8")
+    over_api = world.planned()
     world.plan_path.unlink()
     with tempfile.TemporaryDirectory(prefix="door-") as folder, Door(world.lab, folder) as door:
         world.work_on_the_hosts(door)
@@ -91,7 +89,7 @@ def test_the_same_on_the_hosts_without_any_login(world: World) -> None:
         plan = world.run("plan")
         assert plan.ok, plan.output
         wanted = {change["vmid"]: change["after"] for change in world.saved_plan["changes"]}
-        assert wanted == {change["vmid"]: change["after"] for change in json.loads(text)["changes"]}
+        assert wanted == {change["vmid"]: change["after"] for change in over_api["changes"]}
         look = world.run("apply", "--check")
         assert look.ok, look.output
         assert world.lab.writes == []
@@ -154,7 +152,7 @@ def test_a_token_is_refused_whole_where_an_affinity_differs(make_world: t.Callab
 
 
 def test_limit_applies_the_part_of_the_hosts_that_it_names(world: World) -> None:
-    assert world.run("plan").ok
+    world.planned()
     apply = world.run("apply", "--limit", "pve2")
     assert apply.ok, apply.output
     assert {request.path for request in world.lab.writes} == {"/nodes/pve2/qemu/200/config"}
@@ -183,7 +181,7 @@ def test_hosts_may_have_other_names_and_credentials_come_from_the_environment(wo
 
 
 def test_a_changed_guest_refuses_the_plan_or_is_skipped(world: World) -> None:
-    assert world.run("plan").ok
+    world.planned()
     guest = world.lab.cluster.guests[200]
     guest.text += "onboot: 1\n"
     refused = world.run("apply")
