@@ -122,6 +122,7 @@ def test_reservations_of_a_group_differ_from_host_to_host():
     [
         ({"a": {"corepin_repack": 1}, "b": {"corepin_repack": 2}}, "corepin_repack differs between the hosts a and b"),
         ({"a": {"corepin_repak": 1}}, "corepin_repak of host a is not known; did you mean corepin_repack?"),
+        ({"a": {"corepin_report_dri": "x"}}, "corepin_report_dri of host a is not known; did you mean corepin_report_dir?"),
         ({"a": {"corepin_reserved": "0-3"}}, "corepin_reserved of host a is '0-3'"),
         ({"a": {"corepin_reserved": {"default": {}, "cpus": "0"}}}, "mixes 'cpus' with default or hosts"),
         ({"a": {"corepin_rules": [{"clas": "shared"}]}}, "'clas' is not a known key of rule 1; did you mean class?"),
