@@ -78,6 +78,7 @@ def test_root_plans_looks_applies_and_finds_nothing_left(world: World) -> None:
 
     settled = world.run("plan")
     assert "0 to be changed" in planned(settled)
+    assert "The plan changes nothing." in shown(world.run("report"), "Show what the report says")
 
 
 def test_the_same_on_the_hosts_without_any_login(world: World) -> None:

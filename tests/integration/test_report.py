@@ -66,13 +66,6 @@ def test_a_running_cluster_is_drawn_with_its_plan_and_left_alone(world: World) -
     assert second.changed == 0
     assert texts(folder_of(world.controller)) == written
 
-    applied = world.run("plan").ok and world.run("apply").ok
-    assert applied
-    third = world.run("report")
-    assert third.changed == 1
-    assert texts(folder_of(world.controller)) != written
-    assert "The plan changes nothing." in shown(third)[0]
-
 
 @pytest.mark.long
 def test_a_saved_snapshot_is_drawn_without_asking_any_host(saved: t.Callable[..., Run], controller: Controller) -> None:
