@@ -18,6 +18,39 @@ from .cluster_world import World, description
 from .harness import Controller
 
 TreeWriter = t.Callable[[str], Path]
+# The longest first: a long test that begins last has one worker work while the other has nothing left.
+LONGEST = (
+    "test_root_plans_looks_applies_and_finds_nothing_left",
+    "test_tune_looks_sets_finds_nothing_left_and_restores",
+    "test_the_same_on_the_hosts_without_any_login",
+    "test_what_is_left_is_known_and_another_run_converges",
+    "test_the_demo",
+    "test_drift_is_found_thread_by_thread_and_gives_an_exit_code",
+    "test_a_plan_that_is_too_old_or_for_other_hosts_is_refused_and_an_applied_one_undone",
+    "test_check_mode_agrees_and_a_second_run_changes_nothing",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of this folder in another order; those of other folders stay where they are."""
+    folder = Path(__file__).parent
+    places = [place for place, item in enumerate(items) if folder in item.path.parents]
+    for place, item in zip(places, _long_ones_first([items[place] for place in places]), strict=True):
+        items[place] = item
+
+
+def _long_ones_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """In each half of the list, for pytest-xdist gives a half to each of two workers, which take from each other's end later."""
+    long = sorted((item for item in items if _name(item) in LONGEST), key=lambda item: LONGEST.index(_name(item)))
+    rest = [item for item in items if item not in long]
+    half = len(items) // 2 - len(long[::2])
+    return [*long[::2], *rest[:half], *long[1::2], *rest[half:]]
+
+
+def _name(item: pytest.Item) -> str:
+    """A test's name without its parameters."""
+    return str(getattr(item, "originalname", item.name))
 
 
 @pytest.fixture
