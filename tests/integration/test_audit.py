@@ -41,12 +41,10 @@ def live_host(world: World, tree: TreeWriter, tmp_path: Path) -> RunningHost:
 
 def test_drift_is_found_thread_by_thread_and_gives_an_exit_code(world: World, live_host: RunningHost) -> None:
     tids = live_host.vm(100, 5000, vcpus=4, cpus="62-63", memory={3: 8192})
-    for tid in tids:
-        live_host.thread(5000, tid, "kvm", "62-63")
     planned = {placement["vmid"]: placement["cpus"] for placement in world.planned()["placements"]}
     assert world.run("apply").ok
     # 100 runs and waits for its next start; one of its threads strays; somebody gives 200 other CPUs.
-    live_host.thread(5000, tids[2], "kvm", "0-63")
+    live_host.thread(5000, tids[2], "CPU 2/KVM", "0-63")
     ci = world.lab.cluster.guests[200]
     ci.text = ci.text.replace(f"affinity: {planned[200]}", "affinity: 8-11")
     before = world.texts()
