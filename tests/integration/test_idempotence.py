@@ -142,6 +142,8 @@ def _of_any_row(row: Row, look: Result, do: Result, repeat: Result) -> list[Clai
 def _of_a_change(row: Row, do: Result, repeat: Result) -> list[Claim]:
     assert row.before
     assert row.after
+    if "diff" not in do or "diff" not in repeat:
+        return [("both runs have a diff", False)]
     before, after = (_text(do["diff"], side) for side in ("before", "after"))
     return [
         ("the diff begins with what was before, alone", row.before in before and row.after not in before),
