@@ -272,13 +272,13 @@ def test_findings_carry_one_number_on_the_map_in_the_list_and_in_the_table(page)
     assert row.text.endswith("1as planned")
 
 
-def test_a_big_cluster_is_drawn_short_and_folded():
+def test_a_big_cluster_is_drawn_short_and_folded(tell):
     snapshot_of_five = report_cluster.big_snapshot(hosts=9)
     snapshot_of_five["guests"] = [g for g in snapshot_of_five["guests"] if g["node"] == "pve04"]
     began = time.process_time()
     model = model_of(snapshot_of_five, report_cluster.POLICY, planned=False)
     page = render(model, "html")
-    print(f"\n9 hosts of 256 CPUs: model and page in {time.process_time() - began:.2f} s, {len(page) / 1e6:.1f} MB")
+    tell(f"9 hosts of 256 CPUs: model and page in {time.process_time() - began:.2f} s, {len(page) / 1e6:.1f} MB")
     assert_every_cpu_is_drawn_once(model, page)
     folded = {e.attributes["id"]: "open" in e.attributes for e in read_page(page) if e.tag == "details"}
     assert [host for host, is_open in folded.items() if is_open] == ["host-4"]
