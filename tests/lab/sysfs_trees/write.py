@@ -48,28 +48,27 @@ class _Writer:
         self.root = os.fspath(directory)
         self.model = model
         self.width = max(model.present) + 1
-        self._made: t.Set[str] = set()
+        self._made: t.Dict[str, str] = {}
 
     def text(self, path: str, content: t.Any) -> None:
-        full = os.path.join(self.root, path)
-        self._make(os.path.dirname(full))
-        with open(full, "w", encoding="ascii") as file:
-            file.write(f"{content}\n")
+        self.raw(path, f"{content}\n")
 
     def raw(self, path: str, content: str) -> None:
-        full = os.path.join(self.root, path)
-        self._make(os.path.dirname(full))
-        with open(full, "w", encoding="ascii") as file:
-            file.write(content)
+        """By the kernel's own calls, which take half the time of a file object: a host has thousands of files."""
+        folder, _slash, name = path.rpartition("/")
+        descriptor = os.open(f"{self._make(folder)}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, content.encode("ascii"))
+        finally:
+            os.close(descriptor)
 
     def folder(self, path: str) -> None:
-        self._make(os.path.join(self.root, path))
+        self._make(path)
 
     def link(self, path: str, target: str) -> None:
         """A relative symbolic link at `path` to `target`, both below the root; the target need not exist."""
-        full = os.path.join(self.root, path)
-        self._make(os.path.dirname(full))
-        os.symlink(os.path.relpath(os.path.join(self.root, target), os.path.dirname(full)), full)
+        folder, _slash, name = path.rpartition("/")
+        os.symlink(os.path.relpath(target, folder), f"{self._make(folder)}/{name}")
 
     def cpus(self, path: str, cpus: t.Iterable[int], list_name: str, mask_name: str) -> None:
         """One CPU set in its list file and its mask file, as far as this kernel has them."""
@@ -82,10 +81,13 @@ class _Writer:
     def cpulist(self, path: str, cpus: t.Iterable[int]) -> None:
         self.raw(path, cpulist(cpus) + ("\n\0\0\0" if self.model.oddities.nul_bytes else "\n"))
 
-    def _make(self, folder: str) -> None:
-        if folder not in self._made:
-            os.makedirs(folder, exist_ok=True)
-            self._made.add(folder)
+    def _make(self, folder: str) -> str:
+        """The full name of a folder below the root, which is there then."""
+        full = self._made.get(folder)
+        if full is None:
+            full = self._made[folder] = os.path.join(self.root, folder)
+            os.makedirs(full, exist_ok=True)
+        return full
 
 
 def write_model(model: Model, directory: t.Union[str, os.PathLike[str]]) -> Path:
