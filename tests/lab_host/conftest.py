@@ -28,7 +28,15 @@ pytest.register_assert_rewrite(f"{__package__}.facts", f"{__package__}.governors
 
 Booting = t.Callable[..., t.ContextManager[LabHost]]
 MACHINE = "host16"
+# The files that take longest, which come first, so that two machines are done at about the same time.
+LONGEST = ("test_guest_pinning.py", "test_amd_pstate.py", "test_whole_run.py", "test_irq_affinity.py", "test_cpu_governor.py")
 _TIMES: t.List[str] = []
+
+
+def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    first = {folder / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
