@@ -503,13 +503,20 @@ def test_bad_wishes_are_one_sentence_and_write_nothing(host, name):
     assert not machine.kept()
 
 
-def test_offline_cpus_and_passive_drivers(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (busy("4-5", governor="performance"), r"CPUs 5 of busy\[0\] are offline; online are 0-4,6-31\."),
+        (busy("0", governor="performance", epp="power"), r"CPUs 0 \(acpi-cpufreq\) have no energy preference"),
+    ],
+)
+def test_offline_cpus_and_drivers_without_preferences_write_nothing(tmp_path, options, message):
     model = dataclasses.replace(MODELS["ryzen-5950x"], offline=(5,), cpufreq=tuple(CpufreqPolicy((cpu,)) for cpu in range(32)))
     machine = Host(str(write_tree(model, tmp_path / "host")))
-    with pytest.raises(SettingError, match=r"CPUs 5 of busy\[0\] are offline; online are 0-4,6-31\."):
-        machine.set(**busy("4-5", governor="performance"))
-    with pytest.raises(SettingError, match=r"CPUs 0 \(acpi-cpufreq\) have no energy preference"):
-        machine.set(**busy("0", epp="power"))
+    with pytest.raises(SettingError, match=message):
+        machine.set(**options)
+    assert machine.tree.writes == []
+    assert not machine.kept()
 
 
 def test_cpus_without_a_policy(tmp_path):
@@ -521,16 +528,32 @@ def test_cpus_without_a_policy(tmp_path):
     assert [entry["cpus"] for entry in result["policies"]] == ["0-3", "4-7"]
 
 
-def test_other_services_are_named(host):
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("tuned.service", "sys/fs/cgroup/system.slice/tuned.service/cgroup.procs"),
+        ("power-profiles-daemon.service", "sys/fs/cgroup/system.slice/power-profiles-daemon.service/cgroup.procs"),
+        ("cpufrequtils", "etc/init.d/cpufrequtils"),
+    ],
+)
+def test_who_else_sets_governors_is_named_and_left_alone(host, name, theirs):
     machine = host("epyc-9354-nps4")
-    os.makedirs(machine.tree.full("sys/fs/cgroup/system.slice/tuned.service"))
+    machine.put(theirs, "as it was")
+    before = os.stat(machine.tree.full(theirs)).st_mtime_ns
     result = machine.set(**busy("0", governor="performance"))
-    assert result["conflicts"] == ["tuned.service"]
-    assert any(text.startswith("tuned.service also sets governors") for text in warnings_of(result))
+    assert result["conflicts"] == [name]
+    assert warnings_of(result) == [f"{name} also sets governors here and may undo this; stop it, or leave the governors to it."]
+    assert machine.tree.writes == [(f"{CPU}/policy0/scaling_governor", "performance")]
+    assert os.stat(machine.tree.full(theirs)).st_mtime_ns == before
+    assert os.listdir(os.path.dirname(machine.tree.full(theirs))) == [os.path.basename(theirs)]
 
 
-def test_persistent_leaves_a_unit_and_absent_removes_it(host):
-    machine = host("epyc-9354-nps4")
+SLEEP = ["suspend.target", "hibernate.target", "hybrid-sleep.target", "suspend-then-hibernate.target"]
+
+
+@pytest.mark.parametrize("model", ACTIVE)
+def test_persistent_leaves_a_unit_and_absent_removes_it(host, model):
+    machine = host(model)
     options = {**busy("0", governor="powersave", epp="power"), "persistent": True}
     assert machine.set(**options)["changed"]
     assert not machine.set(**options)["changed"]
@@ -540,14 +563,17 @@ def test_persistent_leaves_a_unit_and_absent_removes_it(host):
         f"w /{CPU}/policy0/energy_performance_preference - - - - power",
     ]
     unit = "etc/systemd/system/corepin-cpu-governor.service"
-    for target in ("multi-user", "suspend", "hibernate"):
-        assert machine.tree.link_target(f"etc/systemd/system/{target}.target.wants/corepin-cpu-governor.service") == f"/{unit}"
+    text = machine.tree.text(unit).splitlines()
+    assert f"After={' '.join(SLEEP)}" in text
+    assert f"WantedBy=multi-user.target {' '.join(SLEEP)}" in text
+    links = [f"etc/systemd/system/{target}.wants/corepin-cpu-governor.service" for target in ("multi-user.target", *SLEEP)]
+    assert [machine.tree.link_target(link) for link in links] == [f"/{unit}"] * len(links)
     assert machine.set(**busy("0", governor="powersave", epp="power"))["changed"]
     assert not machine.tree.exists(unit)
     machine.set(**options)
     machine.set(state="absent")
     assert not machine.tree.exists("etc/corepin/cpu-governor.conf")
-    assert machine.tree.link_target("etc/systemd/system/multi-user.target.wants/corepin-cpu-governor.service") is None
+    assert [machine.tree.link_target(link) for link in links] == [None] * len(links)
 
 
 def conditions(tree: RuledTree) -> t.List[t.List[str]]:
@@ -557,12 +583,13 @@ def conditions(tree: RuledTree) -> t.List[t.List[str]]:
     return [shlex.split(command.replace("/sys/", f"{tree.full('sys')}/")) for command in commands]
 
 
-def test_at_boot_values_are_for_the_driver_that_they_were_set_under(host):
-    machine = host("epyc-9354-nps4")
+@pytest.mark.parametrize(("model", "passive"), list(zip(ACTIVE, ["amd-pstate", "intel_cpufreq"])))
+def test_at_boot_values_are_for_the_driver_that_they_were_set_under(host, model, passive):
+    machine = host(model)
     machine.set(**busy("0-3", governor="performance"), persistent=True)
     commands = conditions(machine.tree)
     assert [subprocess.run(command, check=False).returncode for command in commands] == [0] * len(commands)
-    machine.switch("amd-pstate", **PASSIVE)
+    machine.switch(passive, **PASSIVE)
     assert subprocess.run(commands[-1], check=False).returncode == 1
 
 

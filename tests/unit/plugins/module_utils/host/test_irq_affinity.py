@@ -547,6 +547,8 @@ def test_offline_cpus(tmp_path):
         host.set(**to(NIC, "4"))
     with pytest.raises(SettingError, match=r"^CPUs 5 of devices\[0\] are offline; online are 0-4,6-8,10-12,14-15\.$"):
         host.set(**to(NIC, "4-5"))
+    assert host.tree.writes == []
+    assert not host.tree.exists(MEMORY)
     host.set(keep_off="4-5,13")
     assert host.tree.writes == [(9, "0-3,6-8,10-12,14-15")]
     # A mask may name offline CPUs, as it did before.
