@@ -86,8 +86,11 @@ def test_a_host_with_nothing_to_do_is_left_out():
     assert plan_for({"rules": RULES}, {"vmid": 104, "tags": ["plain"]})["tuning"] == {}
 
 
-def test_a_change_of_tuning_changes_the_hash():
-    plans = [plan_for({"rules": [{"match": {}, "governor": governor}]}, FAST) for governor in ("performance", "powersave")]
+@pytest.mark.parametrize(
+    ("key", "values"), [("governor", ("performance", "powersave")), ("epp", ("power", "balance_power")), ("irq", ("follow", "ignore"))]
+)
+def test_a_change_of_tuning_changes_the_hash(key, values):
+    plans = [plan_for({"rules": [{"match": {}, key: value}]}, FAST) for value in values]
     assert plans[0]["plan_id"] != plans[1]["plan_id"]
 
 
