@@ -23,7 +23,8 @@ FREE = "free"
 # The one driver that takes preferences as numbers, in its active and its passive mode (admin-guide/pm/intel_pstate.rst;
 # intel_pstate.c, store_energy_performance_preference); amd-pstate of kernel 6.12 takes names only.
 _RAW_EPPS = range(256)
-_RAW_EPP_DRIVERS = ("intel_pstate", "intel_cpufreq")
+_INTEL_PASSIVE = "intel_cpufreq"
+_RAW_EPP_DRIVERS = ("intel_pstate", _INTEL_PASSIVE)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class Change:
         """A governor of before that the policy does not list now. It may be one whose module is not loaded."""
         governor = self.wanted.governor
         return None if governor == self.asked.governor or governor in self.policy.governors else governor
+
+
+def holds_epp(policy: CpufreqPolicy, governor: t.Optional[str]) -> bool:
+    """Whether `governor` brings the preference performance and keeps it.
+
+    In the active modes the governor performance does; in the passive mode of intel_pstate a preference is apart from governors
+    (intel_pstate.c, store_energy_performance_preference).
+    """
+    return governor == PERFORMANCE and policy.driver != _INTEL_PASSIVE
 
 
 def wishes_of(busy: t.Sequence[t.Mapping[str, t.Any]], free: t.Optional[t.Mapping[str, t.Any]], online: int, present: int) -> t.List[Wish]:
@@ -127,7 +137,7 @@ def check(tree: Tree, change: Change) -> None:
 def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where: str) -> None:
     if policy.epps is None:
         raise SettingError(
-            f"{where} have no energy preference, which only active modes of intel_pstate and amd-pstate have; leave epp out."
+            f"{where} have no energy preference, which amd-pstate has in its active mode and intel_pstate with HWP; leave epp out."
         )
     offered = _offered_epps(policy, governor)
     if is_raw(epp) and policy.driver not in _RAW_EPP_DRIVERS:
@@ -136,7 +146,7 @@ def _check_epp(policy: CpufreqPolicy, epp: str, governor: t.Optional[str], where
         raise SettingError(f"{where} take energy preferences from 0 to {_RAW_EPPS[-1]}, not {epp!r}; choose a number in between.")
     if epp not in offered and not is_raw(epp):
         raise SettingError(f"{where} do not offer the energy preference {epp!r}; they offer {_listed(offered)}.")
-    if governor == PERFORMANCE and epp != PERFORMANCE:
+    if holds_epp(policy, governor) and epp != PERFORMANCE:
         raise SettingError(
             f"{where} keep the preference performance under the governor performance; leave epp {epp!r} out, or set another governor."
         )
@@ -170,5 +180,5 @@ def only_offered(policy: CpufreqPolicy, kept: Setting) -> Setting:
     """
     governor = kept.governor or policy.setting.governor
     offered = policy.epps is not None and (kept.epp in _offered_epps(policy, governor) or is_raw(kept.epp))
-    held = governor == PERFORMANCE and kept.epp != PERFORMANCE
+    held = holds_epp(policy, governor) and kept.epp != PERFORMANCE
     return replace(kept, epp=kept.epp if offered and not held else None)

@@ -19,7 +19,7 @@ from .._engine.errors import SettingError
 from .._engine.frequency import PERFORMANCE, Setting, reads_back_otherwise
 from .cpufreq_policies import FILES, CpufreqPolicy, read_setting
 from .files import Tree
-from .governor import Change, only_offered, without_earlier_governor
+from .governor import Change, holds_epp, only_offered, without_earlier_governor
 from .governor_memory import Memory
 
 
@@ -39,10 +39,10 @@ def differing(change: Change, memory: Memory, setting: t.Optional[Setting] = Non
 def outcome_of(change: Change) -> Setting:
     """What the policy has after `change`, as it was asked for, with what the kernel makes of it.
 
-    The governor performance brings its preference, and a maximum pulls the minimum down.
+    The governor performance may bring its preference, and a maximum pulls the minimum down.
     """
     after = replace(change.policy.setting, **{name: value for name, value in asdict(change.wanted).items() if value is not None})
-    if after.governor == PERFORMANCE and after.epp is not None:
+    if holds_epp(change.policy, after.governor) and after.epp is not None:
         after = replace(after, epp=PERFORMANCE)
     if after.min_khz is not None and after.max_khz is not None:
         after = replace(after, min_khz=min(after.min_khz, after.max_khz))

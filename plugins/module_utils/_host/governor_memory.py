@@ -16,10 +16,10 @@ import copy
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._engine.frequency import PERFORMANCE, Setting
+from .._engine.frequency import Setting
 from .cpufreq_policies import CpufreqPolicy
 from .files import Tree
-from .governor import Change
+from .governor import Change, holds_epp
 from .kept import recall, remember
 
 NAME = "cpu-governor"
@@ -55,10 +55,10 @@ class Memory:
     def earlier(self, policy: CpufreqPolicy) -> Setting:
         """What the policy had, under the driver of now, of the values that were set; the empty setting where none were.
 
-        The preference under performance comes from that governor and is nobody's choice.
+        A preference that comes from the governor performance is nobody's choice.
         """
         earlier = Setting(**_of(self.previous, policy))
-        return replace(earlier, epp=None) if earlier.governor == PERFORMANCE else earlier
+        return replace(earlier, epp=None) if holds_epp(policy, earlier.governor) else earlier
 
     def knows(self, policy: CpufreqPolicy) -> bool:
         """Whether there are earlier values under the driver of now."""

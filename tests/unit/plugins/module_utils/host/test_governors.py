@@ -18,16 +18,34 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.governor_result import warnings_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors
 from sysfs_trees import MODELS, CpufreqPolicy, write_tree
-from sysfs_trees.cpufreq_rules import EPPS, RuledTree
+from sysfs_trees.cpufreq_rules import EPPS, FIRMWARE_EPP, INTEL_NAMES, RuledTree
 
 CPU = "sys/devices/system/cpu/cpufreq"
+
+
+class DriverTree(RuledTree):
+    """Also with the rules of intel_cpufreq, whose preference no governor changes or holds (intel_pstate.c)."""
+
+    def _governor(self, folder: str, text: str) -> None:
+        before = self.word(f"{folder}/energy_performance_preference")
+        super()._governor(folder, text)
+        if before and self.word(f"{folder}/scaling_driver") == "intel_cpufreq":
+            self._put(folder, "energy_performance_preference", before)
+
+    def _epp(self, folder: str, text: str) -> None:
+        if self.word(f"{folder}/scaling_driver") != "intel_cpufreq":
+            super()._epp(folder, text)
+        elif text in {*EPPS, *map(str, range(256))}:
+            self._put(folder, "energy_performance_preference", FIRMWARE_EPP if text == "default" else INTEL_NAMES.get(text, text))
+        else:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 class Host:
     """A generated host and the options of the module."""
 
     def __init__(self, root: str) -> None:
-        self.tree = RuledTree(root)
+        self.tree = DriverTree(root)
 
     def set(self, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
         self.tree.writes.clear()
@@ -354,6 +372,49 @@ AMD_ACTIVE = {
     "energy_performance_preference": "performance",
     "energy_performance_available_preferences": "performance",
 }
+
+
+INTEL_PASSIVE = {
+    "scaling_available_governors": "performance schedutil",
+    "energy_performance_preference": "balance_performance",
+    "energy_performance_available_preferences": " ".join(EPPS),
+}
+
+
+@pytest.mark.parametrize("before", ["schedutil", "performance"])
+@pytest.mark.parametrize(
+    ("wish", "after"),
+    [
+        ({"governor": "performance"}, ("performance", "balance_performance")),
+        ({"governor": "performance", "epp": "power"}, ("performance", "power")),
+        ({"governor": "schedutil", "epp": "100"}, ("schedutil", "100")),
+        ({"epp": "balance_power"}, (None, "balance_power")),
+    ],
+)
+def test_in_the_passive_mode_of_intel_pstate_preferences_are_apart_from_governors(host, before, wish, after):
+    machine = host("xeon-6338-2s")
+    machine.switch("intel_cpufreq", **INTEL_PASSIVE, scaling_governor=before)
+    first = machine.values(0)
+    expected = machine.set(check=True, **busy("0-1", **wish))
+    result = machine.set(**busy("0-1", **wish))
+    assert result == expected
+    assert machine.values(0)[:2] == (after[0] or before, after[1])
+    if result["changed"]:
+        assert result["policies"][0]["after"]["epp"] == after[1]
+    assert not machine.set(**busy("0-1", **wish))["changed"]
+    assert machine.tree.writes == []
+    machine.set(state="absent")
+    assert machine.values(0) == first
+    assert not machine.kept()
+
+
+def test_in_the_passive_mode_of_intel_pstate_without_hwp_there_are_no_preferences(host):
+    machine = host("xeon-6338-2s")
+    machine.switch("intel_cpufreq", **PASSIVE)
+    with pytest.raises(SettingError, match=r"^CPUs 0 \(intel_cpufreq\) have no energy preference, which .* leave epp out\.$"):
+        machine.set(**busy("0", epp="power"))
+    assert machine.tree.writes == []
+    assert not machine.kept()
 
 
 def test_values_of_another_driver_are_kept_until_it_is_back(host):
