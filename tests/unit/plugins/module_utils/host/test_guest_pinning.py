@@ -10,10 +10,11 @@ import fcntl
 import os
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors import PlanError, SettingError
-from ansible_collections.corepin.proxmox.plugins.module_utils._host import kept, locks, qmp, scope
+from ansible_collections.corepin.proxmox.plugins.module_utils._host import kept, locks, memory_move, qmp, scope
 from ansible_collections.corepin.proxmox.plugins.module_utils._host import pin_guests as pin_guests_module
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.container_cpuset import stored_key, with_key
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.files import Tree
@@ -21,6 +22,7 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._host.hands import
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.pin_guests import pin_guests
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.pinning_text import diff_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.sysfs import read_host
+from ansible_collections.corepin.proxmox.plugins.modules import guest_pinning
 from runtime_trees import RunningHost, StuckQmpServer
 from runtime_trees.kernel_rules import RuledHands
 from runtime_trees.memory_rules import RuledPages
@@ -525,6 +527,40 @@ def test_memory_without_room_is_tried_again_by_the_next_run(host):
     host.hands.room = {}
     assert host.pin(plan, memory_move=True)["lines"] == ["Guest 101: 32 MiB to NUMA node 1."]
     assert host.hands.writes[-1] == ("property", "101.scope", "AllowedMemoryNodes=1")
+
+
+def has_moved(host: Host) -> bool:
+    return any(kind == "pages" for kind, _what, _value in host.hands.writes)
+
+
+def test_a_move_that_its_deadline_stops_half_way_is_finished_by_the_next_run(host, monkeypatch):
+    host.running.vm(101, 5000, vcpus=4, memory={0: 192})
+    host.hands = RuledPages(host.running, 5000, [(0x7F0000000000, 192, "bind:0", 0)])
+    plan = host.plan({**DB, **NUMA_1})
+    # Time flies once pages have moved.
+    monkeypatch.setattr(memory_move, "time", SimpleNamespace(monotonic=lambda: 1e12 if has_moved(host) else 0.0))
+    memory = host.row(host.pin(plan, memory_move=True), 101)["memory"]
+    assert (memory["moved_mib"], memory["left"], memory["finished"]) == (64, {"0": 128}, False)
+    assert host.warnings == ["Time was up for the memory of guest 101, which still has 128 MiB on NUMA node 0; run it again to go on."]
+    assert "AllowedMemoryNodes=1" not in [value for _kind, _what, value in host.hands.writes]
+    monkeypatch.undo()
+    memory = host.row(host.pin(plan, memory_move=True), 101)["memory"]
+    assert (memory["moved_mib"], memory["left"], memory["finished"]) == (128, {}, True)
+    assert host.warnings == []
+    assert host.hands.writes[-1] == ("property", "101.scope", "AllowedMemoryNodes=1")
+
+
+def test_the_module_says_in_the_log_how_far_memory_is(host, run_module, monkeypatch):
+    said: t.List[str] = []
+
+    def pin(tree, hands, options, plan, check, say):
+        say("corepin: 64 MiB of guest 101 have moved, 32 MiB are left.")
+        return {"changed": False, "guests": [], "units": [], "lines": []}, [], []
+
+    monkeypatch.setattr(guest_pinning, "pin_guests", pin)
+    monkeypatch.setattr(guest_pinning.AnsibleModule, "log", lambda _module, text, **_more: said.append(text))
+    assert not run_module(guest_pinning, node="pve1", state="absent").get("failed")
+    assert [text for text in said if "guest" in text] == ["corepin: 64 MiB of guest 101 have moved, 32 MiB are left."]
 
 
 # --- two runs at once ---------------------------------------------------------------------------------------------------------
