@@ -53,7 +53,10 @@ def tuned(make_world: t.Callable[..., World], tmp_path: Path) -> World:
         world.hosts[name]["corepin_root"] = str(write_tree(model, tmp_path / name))
     (tmp_path / "pve1/etc/pve").mkdir(parents=True)
     (tmp_path / "pve1/etc/pve/corosync.conf").write_text(COROSYNC, encoding="utf-8")
-    world.variables["corepin_rules"] = [{"match": {"tags": ["pinned"]}, "governor": "performance", "irq": "follow"}]
+    world.variables["corepin_rules"] = [
+        {"match": {"tags": ["pinned"], "nodes": ["pve2"]}, "governor": "powersave", "epp": "power"},
+        {"match": {"tags": ["pinned"]}, "governor": "performance", "irq": "follow"},
+    ]
     world.variables["corepin_free_cpus"] = {"governor": "powersave", "epp": "balance_power"}
     world.variables["corepin_interrupt_wait"] = 0.1
     return world
@@ -63,9 +66,14 @@ def root_of(world: World, host: str) -> Path:
     return Path(world.hosts[host]["corepin_root"])
 
 
-def governors(world: World) -> dict[str, list[str]]:
-    files = {host: sorted(root_of(world, host).glob(f"{POLICIES}/policy*/scaling_governor")) for host in world.hosts}
-    return {host: [file.read_text(encoding="utf-8").strip() for file in found] for host, found in files.items()}
+def governors(world: World, name: str = "scaling_governor") -> dict[str, dict[str, str]]:
+    """Of each host what its policies have, by policy."""
+    files = {host: sorted(root_of(world, host).glob(f"{POLICIES}/policy*/{name}")) for host in world.hosts}
+    return {host: {file.parent.name: file.read_text(encoding="utf-8").strip() for file in found} for host, found in files.items()}
+
+
+def preferences(world: World) -> dict[str, dict[str, str]]:
+    return governors(world, "energy_performance_preference")
 
 
 def masks(world: World, name: str = "smp_affinity_list") -> dict[str, list[str]]:
@@ -103,11 +111,11 @@ def test_tune_looks_sets_finds_nothing_left_and_restores(tuned: World, tmp_path:
     assert "get governor performance for guests 100, 101." in plan.output
     assert f"the interrupts of {DEVICE} go to CPUs" in plan.output
     (root_of(world, "pve1") / "sys/bus/pci/devices" / GONE).unlink()
-    before = governors(world), masks(world)
+    before = governors(world), preferences(world), masks(world)
 
     look = world.run("tune", "--check", "--diff")
     assert look.ok, look.output
-    assert (governors(world), masks(world)) == before
+    assert (governors(world), preferences(world), masks(world)) == before
     assert '"governor": "performance"' in look.output
 
     done = world.run("tune")
@@ -116,10 +124,14 @@ def test_tune_looks_sets_finds_nothing_left_and_restores(tuned: World, tmp_path:
         found = [[run.task(task, host).result.get(key) for host in world.hosts] for run in (look, done)]
         assert found[0] == found[1]
         assert found[1][0]
-    assert governors(world)["pve1"].count("performance") == 4 + 2
+    assert list(governors(world)["pve1"].values()).count("performance") == 4 + 2
     placed = {placement["vmid"]: placement["cpus"] for placement in world.saved_plan["placements"]}
-    own, others = ([str(cpu) for cpu in parse_ordered(placed[vmid])] for vmid in (100, 101))
-    assert masks(world) == {**before[1], DEVICE: own[:2], STORAGE: own[:1]}
+    own, others, saving = ([str(cpu) for cpu in parse_ordered(placed[vmid])] for vmid in (100, 101, 200))
+    assert preferences(world)["pve2"] == {
+        **dict.fromkeys(before[1]["pve2"], "balance_power"),
+        **{f"policy{cpu}": "power" for cpu in saving},
+    }
+    assert masks(world) == {**before[2], DEVICE: own[:2], STORAGE: own[:1]}
     left_out = done.task(SEND, "pve1").result
     assert (left_out["refused"], left_out["missing"]) == ([NEIGHBOUR], [GONE])
     for text in (f"were left out: {NEIGHBOUR};", f"were left out: {GONE};", f"PCI device {SILENT} has no interrupts after 0.1 s"):
@@ -148,7 +160,7 @@ def test_tune_looks_sets_finds_nothing_left_and_restores(tuned: World, tmp_path:
 
     undone = world.run("tune", corepin_tune="absent")
     assert undone.ok, undone.output
-    assert (governors(world), masks(world)) == before
+    assert (governors(world), preferences(world), masks(world)) == before
 
     world.hosts["pve1"]["corepin_root"] = str(write_tree("ryzen-5950x", tmp_path / "other"))
     refused = world.run("tune")
