@@ -29,7 +29,8 @@ _LEFT_OUT = {
     "refused": "Devices that carry protected NICs or are on the same card were left out: {}; name their own interfaces in allow_protected "
     "or, where they have none, bind them to vfio-pci, as a start of their guest does.",
 }
-
+_SILENT = "PCI device {} has no interrupts after {:g} s; its guest may be off, or without a driver."
+_ALL_SILENT = "PCI devices {} have no interrupts after {:g} s; their guests may be off, or without drivers."
 _UNTOLD = (
     "irqbalance runs here, moves interrupts every 10 seconds and cannot be told about these; put {} into /etc/default/irqbalance, "
     "or remove irqbalance."
@@ -45,8 +46,7 @@ def warnings_of(result: Result, waited: float = 0) -> t.List[str]:
     warnings += [text.format(listed(result[key])) for key, text in _LEFT_OUT.items() if result.get(key)]
     silent = result.get("without_interrupts", []) if waited else []
     if silent:
-        devices, have = ("PCI device", "has") if len(silent) == 1 else ("PCI devices", "have")
-        warnings.append(f"{devices} {listed(silent)} {have} no interrupts after {waited:g} s; its guest may be off, or without a driver.")
+        warnings.append((_SILENT if len(silent) == 1 else _ALL_SILENT).format(listed(silent), waited))
     return warnings + _irqbalance_warnings(result.get("irqbalance") or {"told": True})
 
 

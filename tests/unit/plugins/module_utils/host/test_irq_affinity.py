@@ -314,6 +314,9 @@ def test_the_wait_is_bounded(host):
     assert not result["changed"]
     assert result["without_interrupts"] == [EMPTY_VF]
     assert "0000:41:00.3 has no interrupts after" in warnings_of(result, 0.02)[0]
+    assert warnings_of({"without_interrupts": [EMPTY_VF, VF]}, 60) == [
+        f"PCI devices {EMPTY_VF} and {VF} have no interrupts after 60 s; their guests may be off, or without drivers."
+    ]
 
 
 PROTECTED = {"protected": ["enp65s0f0np0"]}
