@@ -45,9 +45,10 @@ options:
         type: str
       epp:
         description:
-          - Energy performance preference, for example V(balance_performance). Only the active modes of C(intel_pstate) and
-            C(amd-pstate) have it. C(intel_pstate) also takes a number from V(0) (fastest) to V(255).
-          - Under the governor V(performance) it is always V(performance).
+          - Energy performance preference, for example V(balance_performance). C(amd-pstate) has it in its active mode,
+            C(intel_pstate) in both modes on processors with HWP. C(intel_pstate) also takes a number from V(0) (fastest)
+            to V(255).
+          - In the active modes it is always V(performance) under the governor V(performance).
         type: str
       min_khz:
         description: Lowest frequency in kHz.
@@ -65,9 +66,10 @@ options:
         type: str
       epp:
         description:
-          - Energy performance preference, for example V(balance_performance). Only the active modes of C(intel_pstate) and
-            C(amd-pstate) have it. C(intel_pstate) also takes a number from V(0) (fastest) to V(255).
-          - Under the governor V(performance) it is always V(performance).
+          - Energy performance preference, for example V(balance_performance). C(amd-pstate) has it in its active mode,
+            C(intel_pstate) in both modes on processors with HWP. C(intel_pstate) also takes a number from V(0) (fastest)
+            to V(255).
+          - In the active modes it is always V(performance) under the governor V(performance).
         type: str
       min_khz:
         description: Lowest frequency in kHz.
