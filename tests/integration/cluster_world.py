@@ -47,13 +47,18 @@ RIGHT_SETS = {100: "0,32,1,33", 101: "2,34", 200: "0,16,1,17"}
 _plans: dict[str, str] = {}  # plan files by what they are made of
 
 
+def _about_planning(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The variables that are not about how the cluster is reached."""
+    return {name: value for name, value in variables.items() if not name.startswith(("corepin_api_", "corepin_ca_path"))}
+
+
 class World:
     """One simulated cluster, and a controller whose inventory holds its hosts."""
 
     def __init__(
         self, lab: Lab, controller: Controller, trees: t.Mapping[str, Path], described: t.Optional[t.Mapping[str, t.Any]] = None
     ) -> None:
-        """`described`: what the cluster was made from, and the hosts' trees with it."""
+        """`described`: what the cluster was made from; its hosts have the trees that belong to it."""
         self.lab = lab
         self._described = described
         self.controller = controller
@@ -103,15 +108,16 @@ class World:
         return self.controller.playbook(named, self.inventory, *arguments, env=env, **variables)
 
     def planned(self) -> dict[str, t.Any]:
-        """Its plan, saved: for tests of something else, for equal worlds get equal plans, so that each kind of world is planned once."""
+        """Plan, or save the plan that an equal world got before. For tests of something else, before they change anything of the world."""
         assert self._described, "only of worlds whose description is known"
         door = "api" if "corepin_api_host" in self.variables else "hosts"
-        kind = json.dumps([door, self._described, self.variables["corepin_rules"], sorted(self.hosts)], sort_keys=True)
+        kind = json.dumps([door, self._described, _about_planning(self.variables), sorted(self.hosts)], sort_keys=True)
         if kind not in _plans:
             run = self.run("plan")
             assert run.ok, run.output
             _plans[kind] = self.plan_path.read_text(encoding="utf-8")
-        self.plan_path.write_text(_plans[kind], encoding="utf-8")
+        else:
+            self.plan_path.write_text(_plans[kind], encoding="utf-8")
         return self.saved_plan
 
     def config(self, vmid: int) -> dict[str, str]:

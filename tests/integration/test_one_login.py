@@ -20,7 +20,7 @@ from .harness import Run
 WRONG = "Wr0ng &pass/+%"
 PASSWORD = "Pa55 &wörd/+%=x"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP"
-MOMENT = 1_800_108_570.0  # the secret's code is 006379 then: no number that happens to be printed begins with two noughts
+MOMENT = 1_800_108_570.0  # the secret's code is 006379 then, which is printed nowhere as a number of its own
 ROOT_WITH_TOTP = {"userid": "root@pam", "password": PASSWORD, "totp": TOTP_SECRET}
 # Plan and apply in one run, as a pipeline without an approval does it.
 WHOLE_CHAIN = """

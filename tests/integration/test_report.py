@@ -66,6 +66,12 @@ def test_a_running_cluster_is_drawn_with_its_plan_and_left_alone(world: World) -
     assert second.changed == 0
     assert texts(folder_of(world.controller)) == written
 
+    guest = world.lab.cluster.guests[102]
+    guest.text = guest.text.replace("own-way", "other-way")
+    third = world.run("report")
+    assert third.changed == 1
+    assert "other-way" in texts(folder_of(world.controller))["report.md"]
+
 
 @pytest.mark.long
 def test_a_saved_snapshot_is_drawn_without_asking_any_host(saved: t.Callable[..., Run], controller: Controller) -> None:

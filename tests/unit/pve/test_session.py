@@ -15,10 +15,11 @@ from urllib.parse import quote
 import pytest
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve import errors
 from ansible_collections.corepin.proxmox.plugins.module_utils._pve.api import Login, Session, path
+from ansible_collections.corepin.proxmox.plugins.modules import guest_info
 from pve_lab import Cluster, Lab
 from pve_lab.tickets import totp
 
-from .conftest import BY_PASSWORD, ROOT_PASSWORD, described, hurry
+from .conftest import BY_PASSWORD, ROOT_PASSWORD, connection, described, hurry
 
 
 def login_to(lab: Lab, **changes: t.Any) -> Login:
@@ -84,6 +85,21 @@ def test_nobody_listens() -> None:
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(errors.UnreachableError, match=r"no-such-host\.invalid:8006 cannot be reached"):
         Session(Login("no-such-host.invalid", password="secret-word"))
+
+
+@pytest.mark.parametrize(("api_timeout", "connect_and_read"), [(7.0, (7.0, 7.0)), (100.0, (10.0, 100.0))])
+def test_connecting_takes_ten_seconds_at_most_and_an_answer_api_timeout(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, run_module: t.Callable[..., dict[str, t.Any]], api_timeout: float, connect_and_read: t.Any
+) -> None:
+    limits, get = [], Session.get
+
+    def noted(session: Session, *arguments: t.Any, **more: t.Any) -> t.Any:
+        limits.append(session._backend.auth.timeout)
+        return get(session, *arguments, **more)
+
+    monkeypatch.setattr(Session, "get", noted)
+    assert not run_module(guest_info, **connection(lab), api_timeout=api_timeout).get("failed")
+    assert set(limits) == {connect_and_read}
 
 
 def test_a_second_factor(lab: Lab) -> None:

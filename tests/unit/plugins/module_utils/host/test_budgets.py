@@ -20,7 +20,7 @@ KIB = 1024
 
 @pytest.mark.parametrize("model", ["epyc-7742-2s-nps4", "thunderx2-smt4"])
 def test_256_cpus_are_read_with_20_files_and_500_calls_each_at_most(tmp_path, model, monkeypatch, tell):
-    """Counts decide, as they are the same on each machine; the CPU time that they stand for (less than 0.1 s here) is only told."""
+    """Counts decide, as they are the same on each machine; the CPU time that they stand for is only told."""
     root = str(write_tree(model, tmp_path / "host"))
     opened, calls = _counts(monkeypatch, lambda: read_host(root))
     start = time.process_time()
