@@ -52,18 +52,22 @@ def make_sure(lab_host: LabHost, options: t.Dict[str, t.Any], wanted: t.Callable
 @contextlib.contextmanager
 def restoring(lab_host: LabHost) -> t.Iterator[None]:
     """Restores the host in the end where a test failed half way."""
-    yield
-    if lab_host.run(f"ls {MEMORY} /etc/systemd/system/{UNIT}", check=False).stdout:
-        changed(lab_host, state="absent")
+    try:
+        yield
+    finally:
+        if lab_host.run(f"ls {MEMORY} /etc/systemd/system/{UNIT}", check=False).stdout:
+            changed(lab_host, state="absent")
 
 
-def survive_a_reboot(lab_host: LabHost, options: t.Dict[str, t.Any]) -> None:
+def survive_a_reboot(lab_host: LabHost, options: t.Dict[str, t.Any], then: t.Callable[[Values], None] = lambda _wanted: None) -> None:
+    """`then` is called with what the host has, and shall have still, when it has come back."""
     before = values(lab_host)
     assert changed(lab_host, persistent=True, **options)
     wanted = values(lab_host)
     lab_host.reboot()
     lab_host.run(f"until [ $(systemctl show -P ExecMainExitTimestampMonotonic {UNIT}) != 0 ]; do sleep 1; done", timeout=300)
     assert values(lab_host) == wanted
+    then(wanted)
     assert not changed(lab_host, persistent=True, **options)
     assert changed(lab_host, state="absent")
     assert values(lab_host) == before

@@ -69,26 +69,28 @@ def test_active_mode(amd: LabHost) -> None:
     changed(amd, state="absent")
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("restored")
 def test_active_mode_after_a_reboot(amd: LabHost) -> None:
     survive_a_reboot(amd, busy("0-7", governor="powersave", epp="power"))
 
 
-@pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("mode", ["passive", "guided"])
 def test_modes_without_preferences(amd: LabHost, mode: str) -> None:
-    with switched(amd, mode):
+    with switched(amd, mode), restoring(amd):
         make_sure(
             amd,
             {**busy("8-15", governor="performance"), "free": {"governor": "schedutil"}},
             lambda number: ("performance", "") if number >= 8 else ("schedutil", ""),
         )
+        before = values(amd)
         failed = amd.ansible(MODULE, **busy("0-3", epp="power"))
         assert failed.outcome == "failed"
+        assert values(amd) == before
         assert "(amd-pstate) have no energy preference" in failed.result["msg"]
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("restored")
 def test_values_of_the_active_mode_are_kept_in_another(amd: LabHost) -> None:
     each_policy(amd, "echo powersave >scaling_governor; echo balance_power >energy_performance_preference")
     before = values(amd)

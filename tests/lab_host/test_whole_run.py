@@ -50,8 +50,9 @@ def world(lab_host: LabHost, pci: str) -> t.Iterator[World]:
         world.variables.update(POLICY)
         yield world
     lab_host.ansible("corepin.proxmox.guest_pinning", node="pve1", state="absent")
-    for module in ("cpu_governor", "irq_affinity") if _kept(lab_host) else ():
-        lab_host.ansible(f"corepin.proxmox.{module}", state="absent")
+    if _kept(lab_host):
+        for module in ("cpu_governor", "irq_affinity"):
+            lab_host.ansible(f"corepin.proxmox.{module}", state="absent")
 
 
 def audit(world: World) -> t.Tuple[Run, t.Dict[str, t.Any]]:
@@ -96,8 +97,9 @@ def _do_all(lab_host: LabHost, world: World, vectors: t.Mapping[int, int]) -> No
     lab_host.run(f"taskset -cp {cpus[0]} {guest.vcpus[1].tid}")
     lab_host.run(f"echo 0 >/proc/irq/{vectors[0]}/smp_affinity_list")
     lab_host.run(f"echo schedutil >{governor.format(cpus[0])}")
-    strayed = drift(world)
-    assert {(100, "vcpu 1", "live"), (100, "irq", "live"), (100, "governor", "live")} == {row for row in strayed if row[2] == "live"}
+    lab_host.run("systemctl set-property --runtime 100.scope AllowedCPUs=0-15")  # lets all threads out that nobody has set by hand
+    strayed = [what for _vmid, what, kind in sorted(drift(world)) if kind == "live"]
+    assert strayed == ["emulator", "governor", "irq", "scope", "vcpu 1"]
 
     run = world.run("rollback")
     assert run.ok, run.output

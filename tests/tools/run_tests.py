@@ -124,7 +124,7 @@ def host() -> t.Optional[Count]:
         print(f"tests/lab_host is skipped: {reason}.")
         return None
     # Two machines side by side, as each takes one CPU; a machine that is kept is one.
-    workers = () if "COREPIN_LAB_HOST_KEEP" in os.environ else ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    workers = () if os.environ.get("COREPIN_LAB_HOST_KEEP") else ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     return pytest("lab_host", *workers, "--durations", "10", "tests/lab_host")
 
 

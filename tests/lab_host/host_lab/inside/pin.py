@@ -72,10 +72,11 @@ def first(job: Job) -> t.Tuple[int, int]:
 
 
 def lasting(vmid: int) -> t.Set[int]:
-    """The ids of the threads in a guest's scope that are not the pool's; one that has just been born does not bear its name yet."""
-    first = masks(vmid, but=POOL)
+    """The ids of the threads in a guest's scope that bear another name than the pool's at two looks half a second apart: a worker that
+    has just been born does not bear its name yet."""
+    earlier = masks(vmid, but=POOL)
     time.sleep(0.5)
-    return first.keys() & masks(vmid, but=POOL).keys()
+    return earlier.keys() & masks(vmid, but=POOL).keys()
 
 
 def state(vmid: int, known: t.Collection[int]) -> Answer:
@@ -186,9 +187,10 @@ def kill(jobs: t.Sequence[Job], moments: t.Sequence[float]) -> Answer:
     known = lasting(vmid)
     pin(jobs[1])
     whole, steps = [], []
-    for job in (*jobs, *jobs):  # twice, as systemd may be slow to set threads, which then takes steps of ours
+    for job in (*jobs, *jobs):  # the fewest steps count: where systemd is slow to set the threads, a run does it in steps of its own
         steps.append(in_child(job) or 0)
         whole.append(state(vmid, known))
+    whole = whole[:2]
     numbers = dict.fromkeys(("killed", "between", "unremembered", "leftovers", "astray"), 0)
     failures, warnings = [], []
     for number, moment in enumerate(moments):
@@ -214,22 +216,29 @@ def unremembered(vmid: int, left: Answer, old: Answer) -> int:
 
 
 def alternate(jobs: t.Sequence[Job], times: int) -> Answer:
-    """`outside`: threads that, after a run has returned, may run on other CPUs than those of its plan; `descriptors` that stay open;
-    `changed`: how many runs changed something; `came`: how many threads came during a run or since the one before it."""
+    """What came of so many runs, as numbers: `outside`: threads that, after a run has returned, may run on other CPUs than those of its
+    plan; `astray`: lasting threads that have other CPUs than after the first run of the same job; `changed`: runs that changed
+    something; `came`: threads that came during a run or since the one before it; `more_descriptors` that are open in the end than in the
+    beginning; `remembered`: masks in the file of guest_pinning, after each run. And the `failures`."""
     vmid, _cpus = first(jobs[0])
+    stays = lasting(vmid)
     pin(jobs[1])
-    outside, failures, changed, came, known = 0, [], 0, 0, masks(vmid)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    numbers, failures, known = dict.fromkeys(("outside", "astray", "changed", "came"), 0), [], masks(vmid)
+    descriptors, whole, remembered = len(os.listdir("/proc/self/fd")), [], set()
     for number in range(times):
         job = jobs[number % 2]
         done = pin(job)
         failures += done["failures"]
-        changed += done["result"]["changed"]
         now = masks(vmid)
-        outside += sum(1 for cpus in now.values() if parse_cpulist(cpus) & ~first(job)[1])
-        came, known = came + len(now.keys() - known.keys()), now
+        whole += [now] * (number < 2)
+        numbers["changed"] += done["result"]["changed"]
+        numbers["outside"] += sum(1 for cpus in now.values() if parse_cpulist(cpus) & ~first(job)[1])
+        numbers["astray"] += sum(1 for tid in stays if now.get(tid) != whole[number % 2].get(tid))
+        numbers["came"] += len(now.keys() - known.keys())
+        known = now
+        remembered.add(len(recall(Tree(), NAME)["guests"][str(vmid)]["masks"]))
     more = len(os.listdir("/proc/self/fd")) - descriptors
-    return {"outside": outside, "failures": failures, "descriptors": more, "changed": changed, "came": came}
+    return {**numbers, "failures": failures, "more_descriptors": more, "remembered": sorted(remembered)}
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
