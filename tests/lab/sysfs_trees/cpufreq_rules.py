@@ -55,9 +55,13 @@ class RuledTree(Tree):
         if text not in {*self.modules, *(self.words(f"{folder}/scaling_available_governors") or ())}:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._put(folder, "scaling_governor", text)
-        if text == "performance" and self.exists(f"{folder}/energy_performance_preference"):
+        if self._holds_preference(folder) and self.exists(f"{folder}/energy_performance_preference"):
             self._put(folder, "energy_performance_preference", "performance")
         self._show_preferences(folder)
+
+    def _holds_preference(self, folder: str) -> bool:
+        """The governor performance brings its preference and keeps it, but not under intel_cpufreq (intel_pstate.c)."""
+        return self.word(f"{folder}/scaling_governor") == "performance" and self.word(f"{folder}/scaling_driver") != "intel_cpufreq"
 
     def _show_preferences(self, folder: str) -> None:
         """Under the governor performance amd-pstate shows only that preference, intel_pstate always all."""
@@ -66,10 +70,10 @@ class RuledTree(Tree):
             self._put(folder, "energy_performance_available_preferences", "performance" if held else " ".join(EPPS))
 
     def _epp(self, folder: str, text: str) -> None:
-        numbers = map(str, range(256) if self.word(f"{folder}/scaling_driver") == "intel_pstate" else ())
+        numbers = map(str, range(256) if self.word(f"{folder}/scaling_driver") in ("intel_pstate", "intel_cpufreq") else ())
         if text not in {*numbers, *(self.words(f"{folder}/energy_performance_available_preferences") or ())}:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if self.word(f"{folder}/scaling_governor") == "performance" and text != "performance":
+        if self._holds_preference(folder) and text != "performance":
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         self._put(folder, "energy_performance_preference", FIRMWARE_EPP if text == "default" else INTEL_NAMES.get(text, text))
 

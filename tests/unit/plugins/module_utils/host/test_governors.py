@@ -18,34 +18,16 @@ from ansible_collections.corepin.proxmox.plugins.module_utils._engine.errors imp
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.governor_result import warnings_of
 from ansible_collections.corepin.proxmox.plugins.module_utils._host.governors import set_governors
 from sysfs_trees import MODELS, CpufreqPolicy, write_tree
-from sysfs_trees.cpufreq_rules import EPPS, FIRMWARE_EPP, INTEL_NAMES, RuledTree
+from sysfs_trees.cpufreq_rules import EPPS, RuledTree
 
 CPU = "sys/devices/system/cpu/cpufreq"
-
-
-class DriverTree(RuledTree):
-    """Also with the rules of intel_cpufreq, whose preference no governor changes or holds (intel_pstate.c)."""
-
-    def _governor(self, folder: str, text: str) -> None:
-        before = self.word(f"{folder}/energy_performance_preference")
-        super()._governor(folder, text)
-        if before and self.word(f"{folder}/scaling_driver") == "intel_cpufreq":
-            self._put(folder, "energy_performance_preference", before)
-
-    def _epp(self, folder: str, text: str) -> None:
-        if self.word(f"{folder}/scaling_driver") != "intel_cpufreq":
-            super()._epp(folder, text)
-        elif text in {*EPPS, *map(str, range(256))}:
-            self._put(folder, "energy_performance_preference", FIRMWARE_EPP if text == "default" else INTEL_NAMES.get(text, text))
-        else:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 class Host:
     """A generated host and the options of the module."""
 
     def __init__(self, root: str) -> None:
-        self.tree = DriverTree(root)
+        self.tree = RuledTree(root)
 
     def set(self, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
         self.tree.writes.clear()
