@@ -88,8 +88,7 @@ class World:
 
     def work_on_the_hosts(self, door: Door) -> None:
         """From now on without the API: each inventory host has the programs and the /etc/pve of the host of that name."""
-        for name in [variable for variable in self.variables if variable.startswith(("corepin_api_", "corepin_ca_path"))]:
-            del self.variables[name]
+        self.variables = _about_planning(self.variables)
         for name, view in door.hosts.items():
             python = view.bin.parent / "python-of-the-host"
             python.write_text(
