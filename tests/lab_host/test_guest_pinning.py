@@ -18,6 +18,7 @@ from host_lab.guests import CONFIGS, REMOVE_ALL, GuestState, Thread
 from host_lab.programs import FOLDER, GUEST
 
 from .host import LabHost
+from .waiting import wait_for
 
 LONG = os.environ.get("COREPIN_LONG") == "1"
 PIN = f"python3 {FOLDER}/pin.py"
@@ -149,10 +150,7 @@ def test_a_busy_guest_moves_with_its_memory(pinned: Pinned, tell: t.Callable[[st
 
 def _wait_for_memory(host: LabHost, pid: t.Optional[int], numa_node: int, mib: int, policy: str = "") -> None:
     """Until a busy guest has touched its memory."""
-    end = time.monotonic() + 600
-    while memory(host, pid, policy).get(numa_node, 0) < mib:
-        assert time.monotonic() < end, memory(host, pid, policy)
-        time.sleep(1)
+    wait_for(lambda: memory(host, pid, policy), lambda seen: seen.get(numa_node, 0) >= mib)
 
 
 def test_cells_go_to_several_numa_nodes(pinned: Pinned) -> None:

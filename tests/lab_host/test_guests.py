@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import time
-import typing as t
-
 from host_lab.guests import GuestState
 
 from .host import LabHost
+from .waiting import wait_for
 
 BUSY_CONFIG = {
     "cores": 4,
@@ -58,8 +56,9 @@ def _works_on_all_its_vcpus_in_both_cells(lab_host: LabHost, guest: GuestState) 
 
     before = ticks()
     # All of 64 MiB but the first MiB, which nobody writes to.
-    eventually(lambda: pages(0) >= 63 * 256 and pages(1) == 64 * 256)
-    eventually(lambda: all(now > then for now, then in zip(ticks(), before)))
+    wait_for(lambda: pages(0), lambda seen: seen >= 63 * 256)
+    wait_for(lambda: pages(1), lambda seen: seen == 64 * 256)
+    wait_for(ticks, lambda seen: all(now > then for now, then in zip(seen, before)))
 
 
 def test_a_guest_without_affinity_may_run_anywhere_and_rests(lab_host: LabHost) -> None:
@@ -82,14 +81,6 @@ def test_stopping_leaves_the_config_alone(lab_host: LabHost) -> None:
     assert _traces(lab_host) == before
     assert lab_host.run(f"ls -d /proc/{guest.pid} /proc/{guest.helpers[0].tid}", check=False).stdout == ""
     assert lab_host.read("/etc/pve/qemu-server/100.conf") == "cores: 1\nmemory: 64\nnet0: virtio,bridge=vmbr0"
-
-
-def eventually(condition: t.Callable[[], bool], seconds: float = 600) -> None:
-    """Wait until it holds: busy vCPUs are slow on a busy machine."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(1)
 
 
 def _traces(lab_host: LabHost) -> str:

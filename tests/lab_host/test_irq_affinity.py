@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import typing as t
 
 import pytest
@@ -15,6 +14,7 @@ from host_lab.machines import MANAGEMENT_NIC, NVME
 from host_lab.programs import VECTORS
 
 from .host import LabHost
+from .waiting import wait_for
 
 MODULE = "corepin.proxmox.irq_affinity"
 IRQBALANCE_ROUND_S = 3
@@ -173,14 +173,6 @@ def left_alone(lab_host: LabHost) -> t.Tuple[t.Set[int], int]:
     return banned, int(words[words.index("BANNED") + 1].replace(",", ""), 16)
 
 
-def wait_for(look: t.Callable[[], t.Any], wanted: t.Any, seconds: float = 600) -> None:
-    """Look until there is what is wanted, once a second."""
-    end = time.monotonic() + seconds
-    while (seen := look()) != wanted:
-        assert time.monotonic() < end, seen
-        time.sleep(1)
-
-
 def _on_dedicated(lab_host: LabHost, irqs: t.Sequence[int]) -> t.List[int]:
     """Those of the interrupts that go to the dedicated CPUs, 8 to 15."""
     now = masks(lab_host)
@@ -197,12 +189,12 @@ def test_a_running_irqbalance_leaves_them_where_they_are(lab_host: LabHost) -> N
         assert (told["before"], told["told"], told["settings"]) == ({"irqs": [], "cpus": ""}, True, [])
         assert told["after"] == {"irqs": sorted(held.values()), "cpus": "8-15"}
         # It shows the CPUs once it has looked at the machine anew.
-        wait_for(lambda: left_alone(lab_host), (set(held.values()), 0xFF00))
+        wait_for(lambda: left_alone(lab_host), lambda seen: seen == (set(held.values()), 0xFF00))
         lab_host.run(f"sleep {2 * IRQBALANCE_ROUND_S}")
         now = masks(lab_host)
         assert [now[held[index]] for index in range(2)] == [("12", "12"), ("13", "13")]
         management = msi(lab_host, MANAGEMENT_NIC.address)
-        wait_for(lambda: _on_dedicated(lab_host, management), [])
+        wait_for(lambda: _on_dedicated(lab_host, management), lambda seen: not seen)
         again = changed(lab_host, **options)
         assert not again["changed"]
         assert again["irqbalance"]["before"] == told["after"]
